@@ -1,0 +1,41 @@
+"""Differentiable losses for JAX, and training that knows when to stop.
+
+Each family is a module: ``from jaxloss import regression; regression.huber(predictions, targets)``.
+``python -m jaxloss`` lists them all.
+"""
+
+import importlib
+import importlib.util
+import pkgutil
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # for editors; at run time a module is imported when it is first used
+    from jaxloss import catalogue as catalogue
+    from jaxloss import compose as compose
+    from jaxloss import training as training
+    from jaxloss.core.reducing import PartialMean as PartialMean
+    from jaxloss.core.reducing import partial_mean as partial_mean
+    from jaxloss.losses import box as box
+    from jaxloss.losses import classification as classification
+    from jaxloss.losses import imbalance as imbalance
+    from jaxloss.losses import pairs as pairs
+    from jaxloss.losses import ranking as ranking
+    from jaxloss.losses import region as region
+    from jaxloss.losses import regression as regression
+
+
+def __getattr__(name: str) -> object:
+    """Import a family of losses, a subpackage, or ``PartialMean``, when it is first asked for."""
+    if name in ("PartialMean", "partial_mean"):
+        return getattr(importlib.import_module("jaxloss.core.reducing"), name)
+    for module in (f"jaxloss.{name}", f"jaxloss.losses.{name}"):
+        if not name.startswith("_") and importlib.util.find_spec(module):
+            return importlib.import_module(module)
+    raise AttributeError(f"module 'jaxloss' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    losses = importlib.import_module("jaxloss.losses")
+    modules = [*pkgutil.iter_modules(__path__), *pkgutil.iter_modules(losses.__path__)]
+    names = {module.name for module in modules if not module.name.startswith("_")}
+    return sorted(names | {"PartialMean", "partial_mean"})

@@ -1,0 +1,1 @@
+"""What every loss leans on: compiling, checking, cleaning, reducing. No losses here."""

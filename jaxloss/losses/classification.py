@@ -1,0 +1,324 @@
+"""Losses between logits over classes and the class, the classes or the distribution that is true.
+
+Two functions where others overload one: ``softmax_cross_entropy`` takes one integer per example and
+never builds a one-hot, ``soft_cross_entropy`` takes a distribution. Classes that exclude each other
+want a softmax, independent yes-or-no questions a sigmoid.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
+
+from jaxloss.core.checks import check_unit_interval, require_floating, require_rank
+from jaxloss.core.classes import label_nll, soft_nll, times
+from jaxloss.core.compiling import compiled
+from jaxloss.core.inputs import Scalar, labeled, masked, same_shape, selection
+from jaxloss.core.reducing import Reduction, reduce
+
+
+@compiled("reduction")
+def softmax_cross_entropy(
+    logits: Float[ArrayLike, "*batch classes"],
+    labels: Int[ArrayLike, "*batch"],
+    *,
+    label_smoothing: Scalar | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    weights: Real[ArrayLike, "..."] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""Negative log-probability that a softmax over the logits gives to each label.
+
+    .. math::
+        \ell = \log \sum_c e^{z_c} - (1 - \epsilon)\, z_y - \frac{\epsilon}{C} \sum_c z_c
+
+    A logit of ``-inf`` excludes its class. For targets that are distributions, see
+    :func:`soft_cross_entropy`. The unreduced shape is ``*batch``.
+
+    Args:
+        label_smoothing: :math:`\epsilon`, the probability mass taken from the label and spread
+            evenly over all :math:`C` classes; in [0, 1].
+        where, weights, reduction: see :func:`jaxloss.core.reducing.reduce`. A label whose
+            ``where`` is false may hold any integer; any other label outside [0, C) gives NaN.
+
+    Example:
+        Ignore padding marked -100, and weigh each example by its class:
+
+        >>> logits, labels = jnp.zeros((3, 2)), jnp.array([0, 1, -100])
+        >>> class_weights = jnp.array([1.0, 3.0])
+        >>> softmax_cross_entropy(
+        ...     logits, labels, where=labels != -100, weights=class_weights[labels]
+        ... )
+        Array(0.6931472, dtype=float32)
+
+    Reference:
+        Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", 2016.
+    """
+    name = "softmax_cross_entropy"
+    logits, labels, poison = labeled(name, logits, labels, where)
+    loss = label_nll(logits, labels)
+    if label_smoothing is not None:
+        uniform = jnp.full(logits.shape, 1 / logits.shape[-1], loss.dtype)
+        loss = times(1 - label_smoothing, loss) + times(label_smoothing, soft_nll(logits, uniform))
+    return reduce(name, loss * poison, where, weights, reduction)
+
+
+@compiled("reduction")
+def soft_cross_entropy(
+    logits: Float[ArrayLike, "*batch classes"],
+    targets: Real[ArrayLike, "*batch classes"],
+    *,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    weights: Real[ArrayLike, "..."] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""Cross-entropy between a target distribution and a softmax over the logits.
+
+    .. math::
+        \ell = \sum_c t_c \Big( \log \sum_k e^{z_k} - z_c \Big)
+
+    For labels that are mixed, smoothed unevenly, or a teacher's. Its minimum is the entropy of the
+    targets, not 0; :func:`kl` subtracts it. The unreduced shape is ``*batch``.
+
+    Args:
+        targets: one distribution over the classes per example: non-negative, with sum 1.
+        where, weights, reduction: see :func:`jaxloss.core.reducing.reduce`.
+
+    Example:
+        >>> soft_cross_entropy(jnp.zeros((1, 2)), jnp.array([[0.3, 0.7]]))
+        Array(0.6931472, dtype=float32)
+
+    Reference:
+        Good, "Rational Decisions", 1952.
+    """
+    name = "soft_cross_entropy"
+    require_floating(name, logits=logits)
+    require_rank(name, 1, wanted="rows of classes", logits=logits)
+    scores, actual = same_shape(name, logits=logits, targets=targets)
+    selected = selection(name, where, scores.shape[:-1])
+    scores, actual = masked(scores, selected), masked(actual, selected)
+    check_unit_interval(name, "targets", actual)
+    return reduce(name, soft_nll(scores, actual), where, weights, reduction)
+
+
+@compiled("reduction")
+def sigmoid_cross_entropy(
+    logits: Float[ArrayLike, "*shape"],
+    targets: Real[ArrayLike, "*shape"],
+    *,
+    where: Bool[ArrayLike, "*#shape"] | None = None,
+    weights: Real[ArrayLike, "..."] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""Negative log-probability that a sigmoid of each logit gives to its yes-or-no target.
+
+    .. math::
+        \ell = t \log(1 + e^{-z}) + (1 - t) \log(1 + e^{z})
+
+    One binary question per element: for detection, and for labels that may hold together. The
+    unreduced shape is that of ``logits``.
+
+    Args:
+        targets: 0 or 1; soft values in between are allowed.
+        where, weights, reduction: see :func:`jaxloss.core.reducing.reduce`.
+
+    Example:
+        Let each positive count five times:
+
+        >>> logits, targets = jnp.array([2.0, -1.0]), jnp.array([1.0, 0.0])
+        >>> sigmoid_cross_entropy(logits, targets, weights=jnp.where(targets == 1, 5.0, 1.0))
+        Array(0.15798...
+
+    Reference:
+        Cox, "The Regression Analysis of Binary Sequences", 1958.
+    """
+    name = "sigmoid_cross_entropy"
+    scores, actual = _binary(name, logits, targets, where)
+    # One analytic branch on each side of 0: all derivatives are right at 0, where |z| has none.
+    negative = scores < 0
+    distance = jnp.where(negative, -scores, scores)
+    wrongness = jnp.where(negative, actual, 1 - actual)
+    loss = jnp.log1p(jnp.exp(-distance)) + times(wrongness, distance)
+    return reduce(name, loss, where, weights, reduction)
+
+
+@compiled("reduction")
+def softmax_focal(
+    logits: Float[ArrayLike, "*batch classes"],
+    labels: Int[ArrayLike, "*batch"],
+    *,
+    gamma: Scalar = 2.0,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    weights: Real[ArrayLike, "..."] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""Softmax cross-entropy that fades for examples the model already gets right.
+
+    .. math::
+        \ell = -(1 - p_y)^\gamma \log p_y, \qquad p = \operatorname{softmax}(z)
+
+    With ``gamma`` 0 it is :func:`softmax_cross_entropy`. The paper's class balance
+    :math:`\alpha_y` is ``weights=balance[labels]``. The unreduced shape is ``*batch``.
+
+    Args:
+        gamma: :math:`\gamma`, how strongly easy examples fade; not negative.
+        where, weights, reduction: see :func:`jaxloss.core.reducing.reduce`. A label whose
+            ``where`` is false may hold any integer; any other label outside [0, C) gives NaN.
+
+    Example:
+        >>> softmax_focal(jnp.array([[0.0, 0.0]]), jnp.array([0]))  # (1/2)^2 log 2
+        Array(0.1732868, dtype=float32)
+
+    Reference:
+        Lin et al., "Focal Loss for Dense Object Detection", 2017.
+    """
+    name = "softmax_focal"
+    logits, labels, poison = labeled(name, logits, labels, where)
+    loss = _focused(label_nll(logits, labels), gamma)
+    return reduce(name, loss * poison, where, weights, reduction)
+
+
+@compiled("reduction")
+def sigmoid_focal(
+    logits: Float[ArrayLike, "*shape"],
+    targets: Real[ArrayLike, "*shape"],
+    *,
+    gamma: Scalar = 2.0,
+    where: Bool[ArrayLike, "*#shape"] | None = None,
+    weights: Real[ArrayLike, "..."] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""Sigmoid cross-entropy that fades for answers the model already gets right.
+
+    .. math::
+        \ell = -t\, (1 - p)^\gamma \log p - (1 - t)\, p^\gamma \log(1 - p),
+        \qquad p = \sigma(z)
+
+    With ``gamma`` 0 it is :func:`sigmoid_cross_entropy`. The paper's class balance is
+    ``weights=jnp.where(targets == 1, a, 1 - a)``. The unreduced shape is that of ``logits``.
+
+    Args:
+        targets: 0 or 1; a soft value mixes the losses of both answers.
+        gamma: :math:`\gamma`, how strongly easy answers fade; not negative.
+        where, weights, reduction: see :func:`jaxloss.core.reducing.reduce`.
+
+    Example:
+        >>> sigmoid_focal(jnp.array([0.0]), jnp.array([1]))  # (1/2)^2 log 2
+        Array(0.1732868, dtype=float32)
+
+    Reference:
+        Lin et al., "Focal Loss for Dense Object Detection", 2017.
+    """
+    name = "sigmoid_focal"
+    scores, actual = _binary(name, logits, targets, where)
+    yes = _focused(jax.nn.softplus(-scores), gamma)
+    no = _focused(jax.nn.softplus(scores), gamma)
+    return reduce(name, times(actual, yes) + times(1 - actual, no), where, weights, reduction)
+
+
+@compiled("reduction")
+def hinge(
+    logits: Float[ArrayLike, "*shape"],
+    targets: Real[ArrayLike, "*shape"],
+    *,
+    margin: Scalar = 1.0,
+    where: Bool[ArrayLike, "*#shape"] | None = None,
+    weights: Real[ArrayLike, "..."] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""How far each logit is from being on its side of zero by a margin.
+
+    .. math::
+        \ell = \max(0,\; m - s z), \qquad s = 2t - 1 \in \{-1, 1\}
+
+    The loss of support vector machines. Its subgradient at the margin is 0. The unreduced shape
+    is that of ``logits``.
+
+    Args:
+        targets: 0 or 1, as for every binary loss; mapped to -1 or 1 inside.
+        margin: :math:`m`, the logit beyond which nothing is lost; positive.
+        where, weights, reduction: see :func:`jaxloss.core.reducing.reduce`.
+
+    Example:
+        >>> hinge(jnp.array([0.5, 3.0, 0.5]), jnp.array([1, 1, 0]), reduction="none")
+        Array([0.5, 0. , 1.5], dtype=float32)
+
+    Reference:
+        Cortes and Vapnik, "Support-Vector Networks", 1995.
+    """
+    name = "hinge"
+    scores, actual = _binary(name, logits, targets, where)
+    return reduce(name, jax.nn.relu(margin - (2 * actual - 1) * scores), where, weights, reduction)
+
+
+@compiled("reduction")
+def kl(
+    log_probabilities: Float[ArrayLike, "*batch classes"],
+    targets: Real[ArrayLike, "*batch classes"],
+    *,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    weights: Real[ArrayLike, "..."] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""Kullback-Leibler divergence of a predicted distribution from the target distribution.
+
+    .. math::
+        \ell = \sum_c t_c \log \frac{t_c}{q_c}
+             = \sum_c q_c\, \varphi\!\left(\log \frac{t_c}{q_c}\right),
+        \qquad \varphi(r) = r e^r - e^r + 1
+
+    The second form, the same for distributions, is a sum of non-negative terms: it keeps its
+    digits where the two agree. Zero only if they are equal; infinite if the prediction excludes
+    what the target does not. The unreduced shape is ``*batch``.
+
+    Args:
+        log_probabilities: :math:`\log q`, normalized, as from ``jax.nn.log_softmax``.
+        targets: :math:`t`, non-negative, with sum 1.
+        where, weights, reduction: see :func:`jaxloss.core.reducing.reduce`.
+
+    Example:
+        >>> kl(jnp.log(jnp.array([0.5, 0.5])), jnp.array([1.0, 0.0]))
+        Array(0.6931472, dtype=float32)
+
+    Reference:
+        Kullback and Leibler, "On Information and Sufficiency", 1951.
+    """
+    name = "kl"
+    require_floating(name, log_probabilities=log_probabilities)
+    require_rank(name, 1, wanted="rows of classes", log_probabilities=log_probabilities)
+    predicted, actual = same_shape(name, log_probabilities=log_probabilities, targets=targets)
+    selected = selection(name, where, predicted.shape[:-1])
+    predicted, actual = masked(predicted, selected), masked(actual, selected)
+    check_unit_interval(name, "targets", actual)
+    possible = actual > 0
+    log_ratio = jnp.log(jnp.where(possible, actual, 1)) - jnp.where(possible, predicted, 0)
+    excess = actual * (log_ratio + jnp.expm1(-log_ratio))
+    loss = jnp.where(possible, excess, jnp.exp(predicted)).sum(-1)
+    return reduce(name, loss, where, weights, reduction)
+
+
+def _binary(
+    name: str,
+    logits: Float[ArrayLike, "*shape"],
+    targets: Real[ArrayLike, "*shape"],
+    where: Bool[ArrayLike, "*#shape"] | None,
+) -> list[Float[Array, "*shape"]]:
+    """Logits and yes-or-no targets, checked and cleaned."""
+    require_floating(name, logits=logits)
+    arrays = same_shape(name, logits=logits, targets=targets)
+    selected = selection(name, where, arrays[0].shape)
+    scores, actual = (masked(array, selected) for array in arrays)
+    check_unit_interval(name, "targets", actual)
+    return [scores, actual]
+
+
+def _focused(nll: Float[Array, "*shape"], gamma: Scalar) -> Float[Array, "*shape"]:
+    """``(1 - p)**gamma * nll`` with p = e^-nll, finite in value and slope from 0 to infinity.
+
+    Beyond 100 the factor is 1 in any dtype; there the rest of ``nll`` passes by the product, whose
+    derivative would be 0 times infinity. At p = 1 the power has no slope of its own to add.
+    """
+    near = jnp.minimum(nll, 100)
+    wrong = -jnp.expm1(-near)
+    at_certainty = jnp.where(gamma == 0, 1.0, 0.0)
+    factor = jnp.where(wrong > 0, jnp.where(wrong > 0, wrong, 1) ** gamma, at_certainty)
+    return factor * near + (nll - near)

@@ -1,0 +1,88 @@
+"""Example inputs for any loss, made from the names and the shapes of its arguments."""
+
+import inspect
+import math
+import typing
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+SIZES = {
+    "shape": (8, 4),
+    "batch": (8,),
+    "space": (3, 2),
+    "classes": (4,),
+    "features": (4,),
+    "items": (5,),
+    "coordinates": (4,),
+}
+
+
+class Argument(NamedTuple):
+    """One array argument: its name and the names of its axes, as its annotation has them."""
+
+    name: str
+    axes: tuple[str, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(size for axis in self.axes for size in SIZES[axis])
+
+
+def positional(loss: Callable[..., Any]) -> list[Argument]:
+    """The arrays a loss takes by position."""
+    parameters = inspect.signature(loss).parameters.values()
+    return [
+        Argument(p.name, _axes(p.annotation))
+        for p in parameters
+        if p.kind is p.POSITIONAL_OR_KEYWORD
+    ]
+
+
+def where_of(loss: Callable[..., Any]) -> Argument:
+    """The mask a loss takes."""
+    return Argument("where", _axes(inspect.signature(loss).parameters["where"].annotation))
+
+
+def _axes(annotation: Any) -> tuple[str, ...]:
+    """``Float[ArrayLike, "*batch classes"] | None`` -> ``("batch", "classes")``."""
+    hint = next((h for h in typing.get_args(annotation) if hasattr(h, "dim_str")), annotation)
+    hint = hint if hasattr(hint, "dim_str") else typing.get_args(hint)[0]
+    return tuple(axis.strip("*#") for axis in hint.dim_str.split())
+
+
+def example(loss: Callable[..., Any], seed: int = 0) -> list[Array]:
+    """Positional arguments for ``loss``: different for every seed, and nowhere near a kink."""
+    arguments = positional(loss)
+    names = [argument.name for argument in arguments]
+    keys = jax.random.split(jax.random.key(seed), len(arguments))
+    return [_make(argument, names, key) for argument, key in zip(arguments, keys, strict=True)]
+
+
+def _make(argument: Argument, names: list[str], key: Array) -> Array:
+    name, shape = argument.name, argument.shape
+    match name:
+        case "labels" if "embeddings" in names:  # two or three of each group
+            return jax.random.permutation(key, jnp.arange(math.prod(shape)) % 2)
+        case "labels":
+            return jax.random.randint(key, shape, 0, SIZES["classes"][0])
+        case "counts":
+            return jax.random.randint(key, shape, 1, 100)
+        case "relevance":
+            return jax.random.randint(key, shape, 0, 4).at[..., 0].set(2)
+        case "probabilities":
+            return jax.nn.softmax(jax.random.normal(key, shape))
+        case "log_probabilities":
+            return jax.nn.log_softmax(jax.random.normal(key, shape))
+        case "targets" if "classes" in argument.axes:  # a distribution over the classes
+            return jax.nn.softmax(2 * jax.random.normal(key, shape))
+        case "targets" if "logits" in names:
+            return jax.random.bernoulli(key, 0.4, shape).astype(jnp.float32)
+        case "boxes" | "target_boxes":
+            corner, size = jax.random.uniform(key, (2, *shape[:-1], shape[-1] // 2))
+            return jnp.concatenate([corner, corner + 0.5 + size], -1)
+        case _:
+            return jax.random.normal(key, shape)
