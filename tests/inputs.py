@@ -29,6 +29,7 @@ class Argument(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Its shape in the tests."""
         return tuple(size for axis in self.axes for size in SIZES[axis])
 
 

@@ -314,11 +314,12 @@ def _binary(
 def _focused(nll: Float[Array, "*shape"], gamma: Scalar) -> Float[Array, "*shape"]:
     """``(1 - p)**gamma * nll`` with p = e^-nll, finite in value and slope from 0 to infinity.
 
-    Beyond 100 the factor is 1 in any dtype; there the rest of ``nll`` passes by the product, whose
-    derivative would be 0 times infinity. At p = 1 the power has no slope of its own to add.
+    Beyond 100 the factor is 1 in any dtype, and its derivative would be 0 times infinity. At p = 1
+    the power may have no slope, and the product has none.
     """
-    near = jnp.minimum(nll, 100)
-    wrong = -jnp.expm1(-near)
+    hopeless = nll > 100
+    doubtful = jnp.where(hopeless, 1, nll)
+    wrong = -jnp.expm1(-doubtful)
     at_certainty = jnp.where(gamma == 0, 1.0, 0.0)
     factor = jnp.where(wrong > 0, jnp.where(wrong > 0, wrong, 1) ** gamma, at_certainty)
-    return factor * near + (nll - near)
+    return jnp.where(hopeless, nll, factor * doubtful)

@@ -64,8 +64,8 @@ def inverse_frequency_weights(counts: Real[ArrayLike, " classes"]) -> Float[Arra
         King and Zeng, "Logistic Regression in Rare Events Data", 2001.
     """
     present, counts = _occurring("inverse_frequency_weights", counts)
-    frequency = counts / jnp.where(present, counts, 0).sum()
-    return jnp.where(present, 1 / (present.sum().astype(counts.dtype) * frequency), 0)
+    total = jnp.where(present, counts, 0).sum()
+    return jnp.where(present, total / (present.sum().astype(counts.dtype) * counts), 0)
 
 
 @compiled()
@@ -97,7 +97,8 @@ def effective_number_weights(
     one = volume == 1
     overlap = jnp.where(one, -jnp.inf, jnp.log1p(-1 / jnp.where(one, 2, volume)))
     rarity = jnp.where(present, -1 / jnp.expm1(overlap * counts), 0)
-    return rarity * (present.sum().astype(counts.dtype) / rarity.sum())
+    classes, total = present.sum().astype(counts.dtype), rarity.sum()
+    return rarity * (classes / jnp.where(total == 0, 1, total))
 
 
 @compiled("reduction")

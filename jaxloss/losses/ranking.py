@@ -26,7 +26,8 @@ def softmax(
 
     Listwise: the whole list is one choice among its items. It bounds the mean reciprocal rank,
     and with graded relevance the normalized discounted cumulative gain. A list in which nothing is
-    relevant states no preference and does not count. The unreduced shape is ``*batch``.
+    relevant states no preference and does not count. Other libraries leave out the division by the
+    list's total relevance: ``weights=relevance.sum(-1)``. The unreduced shape is ``*batch``.
 
     Args:
         relevance: grades, not negative.

@@ -1,0 +1,1 @@
+"""The real peer libraries, called so that their definitions equal ours."""

@@ -1,0 +1,134 @@
+"""Classification losses of the peers."""
+
+import numpy as np
+
+from jaxloss import classification
+from tests.oracles import Row
+
+
+def torch_cross_entropy(logits, labels, label_smoothing=0.0):
+    import torch
+
+    return torch.nn.functional.cross_entropy(
+        torch.tensor(logits),
+        torch.tensor(labels).long(),
+        label_smoothing=label_smoothing,
+        reduction="none",
+    )
+
+
+def optax_cross_entropy(logits, labels):
+    import optax
+
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+
+
+def keras_cross_entropy(logits, labels):
+    import keras
+
+    return keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+
+
+def torch_soft_cross_entropy(logits, targets):
+    import torch
+
+    return torch.nn.functional.cross_entropy(
+        torch.tensor(logits), torch.tensor(targets), reduction="none"
+    )
+
+
+def optax_soft_cross_entropy(logits, targets):
+    import optax
+
+    return optax.softmax_cross_entropy(logits, targets)
+
+
+def torch_sigmoid_cross_entropy(logits, targets):
+    import torch
+
+    return torch.nn.functional.binary_cross_entropy_with_logits(
+        torch.tensor(logits), torch.tensor(targets), reduction="none"
+    )
+
+
+def optax_sigmoid_cross_entropy(logits, targets):
+    import optax
+
+    return optax.sigmoid_binary_cross_entropy(logits, targets)
+
+
+def keras_sigmoid_cross_entropy(logits, targets):
+    import keras
+
+    return keras.losses.binary_crossentropy(targets[..., None], logits[..., None], from_logits=True)
+
+
+def optax_sigmoid_focal(logits, targets, gamma):
+    import optax
+
+    return optax.sigmoid_focal_loss(logits, targets, gamma=gamma)
+
+
+def keras_sigmoid_focal(logits, targets, gamma):
+    import keras
+
+    return keras.losses.binary_focal_crossentropy(
+        targets[..., None], logits[..., None], from_logits=True, gamma=gamma
+    )
+
+
+def keras_softmax_focal(logits, labels, gamma):
+    """Keras multiplies by alpha throughout, and takes one-hot targets."""
+    import keras
+
+    one_hot = np.eye(logits.shape[-1], dtype=logits.dtype)[labels]
+    return keras.losses.categorical_focal_crossentropy(
+        one_hot, logits, from_logits=True, gamma=gamma, alpha=1.0
+    )
+
+
+def keras_hinge(logits, targets):
+    import keras
+
+    return keras.losses.hinge(2 * targets[..., None] - 1, logits[..., None])
+
+
+def optax_hinge(logits, targets):
+    import optax
+
+    return optax.hinge_loss(logits, 2 * targets - 1)
+
+
+def torch_kl(log_probabilities, targets):
+    import torch
+
+    divergence = torch.nn.functional.kl_div(
+        torch.tensor(log_probabilities), torch.tensor(targets), reduction="none"
+    )
+    return divergence.sum(-1)
+
+
+def optax_kl(log_probabilities, targets):
+    import optax
+
+    return optax.kl_divergence(log_probabilities, targets)
+
+
+PEERS = [
+    Row(classification.softmax_cross_entropy, torch_cross_entropy),
+    Row(classification.softmax_cross_entropy, torch_cross_entropy, {"label_smoothing": 0.1}),
+    Row(classification.softmax_cross_entropy, optax_cross_entropy),
+    Row(classification.softmax_cross_entropy, keras_cross_entropy),
+    Row(classification.soft_cross_entropy, torch_soft_cross_entropy),
+    Row(classification.soft_cross_entropy, optax_soft_cross_entropy),
+    Row(classification.sigmoid_cross_entropy, torch_sigmoid_cross_entropy),
+    Row(classification.sigmoid_cross_entropy, optax_sigmoid_cross_entropy),
+    Row(classification.sigmoid_cross_entropy, keras_sigmoid_cross_entropy),
+    Row(classification.sigmoid_focal, optax_sigmoid_focal, {"gamma": 1.7}),
+    Row(classification.sigmoid_focal, keras_sigmoid_focal, {"gamma": 1.7}),
+    Row(classification.softmax_focal, keras_softmax_focal, {"gamma": 1.7}),
+    Row(classification.hinge, keras_hinge),
+    Row(classification.hinge, optax_hinge),
+    Row(classification.kl, torch_kl),
+    Row(classification.kl, optax_kl),
+]
