@@ -1,6 +1,7 @@
 """Laws that every loss obeys. Inputs come from argument names, so a new loss is covered at once.
 
-Compiling takes most of the time, so what belongs together is compiled together, once per loss.
+Compiling takes most of the time: what belongs together is compiled together, once per loss, and in
+a hurry. The oracles and the limits of each family check what the whole compiler makes of it.
 """
 
 import contextlib
@@ -18,7 +19,7 @@ import pytest
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxloss import catalogue, partial_mean
+from jaxloss import box, catalogue, partial_mean
 from tests.inputs import Argument, example, positional, where_of
 
 Loss = Callable[..., Any]
@@ -27,6 +28,16 @@ every_loss = pytest.mark.parametrize(
     "loss", [pytest.param(e.loss, id=f"{e.family}.{e.name}") for e in catalogue.entries()]
 )
 close = functools.partial(np.testing.assert_allclose, rtol=2e-6, atol=1e-6)
+jit = functools.partial(
+    jax.jit,
+    compiler_options={
+        "xla_backend_optimization_level": 0,
+        "xla_llvm_disable_expensive_passes": True,
+    },
+)
+
+
+HOLDS_A_PART_CONSTANT = {box.ciou}
 
 
 # Conventions of form
@@ -80,7 +91,7 @@ def facts(loss: Loss) -> dict[str, Any]:
     weights = jax.random.uniform(jax.random.key(3), shape_of(loss), minval=0.5, maxval=2.0)
     some = jax.random.bernoulli(jax.random.key(4), 0.6, shape_of(loss))
 
-    @jax.jit
+    @jit
     def compute(inputs: list[Array], others: list[Array], weights: Array, some: Array):
         def total(weights: Array) -> Array:
             return loss(*inputs, weights=weights, reduction="sum")
@@ -177,7 +188,7 @@ def test_is_not_negative(loss: Loss):
 def derivatives(loss: Loss) -> Callable[..., Any]:
     """Value, gradient, directional derivative and Hessian-vector product, compiled together."""
 
-    @jax.jit
+    @jit
     def compute(arrays: list[Array], directions: list[Array], where: Array | None = None):
         def value(varying: dict[int, Array]) -> Array:
             return loss(*[varying.get(i, x) for i, x in enumerate(arrays)], where=where)
@@ -207,7 +218,7 @@ def follows_where(loss: Loss, argument: Argument) -> bool:
     return argument.axes[: len(axes)] == axes
 
 
-def spoiled(loss: Loss, inputs: list[Array], where: Array, garbage: float) -> list[Array]:
+def spoiled(loss: Loss, inputs: list[Array], where: np.ndarray, garbage: float) -> list[Array]:
     """The inputs with garbage wherever the mask is false."""
 
     def spoil(array: Array, argument: Argument) -> Array:
@@ -215,7 +226,7 @@ def spoiled(loss: Loss, inputs: list[Array], where: Array, garbage: float) -> li
             return array
         bad = garbage if jnp.issubdtype(array.dtype, jnp.floating) else -100
         dirty = np.array(array)
-        dirty[~np.asarray(where)] = bad
+        dirty[~where] = bad
         return jnp.asarray(dirty)
 
     return [spoil(x, a) for x, a in zip(inputs, positional(loss), strict=True)]
@@ -269,6 +280,8 @@ def test_nothing_selected_is_zero(loss: Loss):
 
 @every_loss
 def test_derivatives_agree_with_finite_differences(loss: Loss):
+    if loss in HOLDS_A_PART_CONSTANT:
+        pytest.skip("by definition its gradient is not the derivative of its value")
     with jax.enable_x64(True):
         inputs = example(loss)
         arrays = [x.astype(float) if i in floats(inputs) else x for i, x in enumerate(inputs)]
@@ -297,7 +310,7 @@ def test_derivatives_agree_with_finite_differences(loss: Loss):
 def test_half_precision_is_computed_in_float32(loss: Loss):
     inputs = example(loss)
 
-    @jax.jit
+    @jit
     def compute(inputs: list[Array]):
         found = []
         for half in (jnp.bfloat16, jnp.float16):
@@ -315,7 +328,8 @@ def test_half_precision_is_computed_in_float32(loss: Loss):
         assert coarse[0].dtype == jnp.float32
         assert coarse[1].dtype == half
         close(coarse[0], exact[0])
-        close(*(np.asarray(x[1], np.float32) for x in (coarse, exact)), rtol=1e-2, atol=1e-4)
+        slope, steep = (np.asarray(x[1], np.float32) for x in (coarse, exact))
+        close(slope, steep, rtol=1e-2, atol=1e-4)
 
 
 @every_loss
@@ -333,7 +347,7 @@ def test_options_are_traced(loss: Loss):
         single = jnp.stack([at(0.3), at(0.6)])
         with nothing_compiled():
             at(0.4)
-        swept, slopes = jax.jit(jax.vmap(jax.value_and_grad(at)))(jnp.array([0.3, 0.6]))
+        swept, slopes = jit(jax.vmap(jax.value_and_grad(at)))(jnp.array([0.3, 0.6]))
         close(swept, single)
         assert jnp.isfinite(slopes).all()
 
@@ -342,7 +356,7 @@ def test_options_are_traced(loss: Loss):
 def nothing_compiled() -> Iterator[None]:
     events: list[str] = []
 
-    def listen(event: str, duration: float, **_: Any) -> None:
+    def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
         events.append(event)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
@@ -387,11 +401,11 @@ def test_eight_devices_give_what_one_gives_and_nothing_is_transferred(loss: Loss
     def merged(*local: Array) -> Array:
         return jax.lax.psum(partial_mean(loss(*local, reduction="none")), "data").value()
 
-    @jax.jit
+    @jit
     def compute(*arrays: Array):
         return jax.value_and_grad(loss)(*arrays), None if alone else merged(*arrays)
 
-    expected, steep = jax.jit(jax.value_and_grad(loss))(*inputs)
+    expected, steep = jit(jax.value_and_grad(loss))(*inputs)
     jax.block_until_ready(compute(*placed))
     with jax.transfer_guard("disallow"):
         (value, slope), over_devices = jax.block_until_ready(compute(*placed))

@@ -6,8 +6,9 @@ Every message has one form: ``<function>: <argument> must ..., got ...``.
 from typing import Any
 
 import jax.numpy as jnp
-from jax.experimental import checkify
-from jaxtyping import Array, ArrayLike, Bool, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
+
+from jaxloss.core.preconditions import check
 
 
 def require_real(name: str, **arrays: ArrayLike) -> None:
@@ -64,29 +65,23 @@ def require_option(name: str, argument: str, value: object, options: tuple[str, 
         raise ValueError(f"{name}: {argument} must be {listed}, got {value!r}")
 
 
-def check(name: str, valid: Bool[Array, "..."], must: str, value: Array) -> None:
-    """State a precondition on values; it costs nothing unless run under ``checkify.checkify``.
-
-    Args:
-        valid: true where the precondition holds.
-        must: the argument and what it must be, as in ``"labels must lie in [0, 10)"``.
-        value: what came; the message shows the first offender.
-    """
-    flat = jnp.broadcast_to(valid, jnp.shape(value)).reshape(-1)
-    if flat.size:
-        offender = value.reshape(-1)[jnp.argmin(flat)]
-        checkify.debug_check(flat.all(), f"{name}: {must}, got {{got}}", got=offender)
+def check_unit_interval(
+    name: str, argument: str, value: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    """``value``, on the precondition that it lies in [0, 1]."""
+    return check(value, (value >= 0) & (value <= 1), f"{name}: {argument} must lie in [0, 1]")
 
 
-def check_unit_interval(name: str, argument: str, value: Float[Array, "..."]) -> None:
-    """State that every ``value`` is a probability."""
-    check(name, (value >= 0) & (value <= 1), f"{argument} must lie in [0, 1]", value)
-
-
-def check_positive(name: str, argument: str, value: ArrayLike) -> None:
-    """State that ``value`` is positive."""
+def check_positive(name: str, argument: str, value: ArrayLike) -> Array:
+    """``value``, on the precondition that it is positive."""
     value = jnp.asarray(value)
-    check(name, value > 0, f"{argument} must be positive", value)
+    return check(value, value > 0, f"{name}: {argument} must be positive")
+
+
+def check_not_negative(name: str, argument: str, value: ArrayLike) -> Array:
+    """``value``, on the precondition that it is not negative."""
+    value = jnp.asarray(value)
+    return check(value, value >= 0, f"{name}: {argument} must not be negative")
 
 
 def poison_unless_class(
@@ -98,5 +93,5 @@ def poison_unless_class(
     otherwise be clamped, or wrap around from the end, and train on silently.
     """
     valid = (labels >= 0) & (labels < classes)
-    check(name, valid, f"labels must lie in [0, {classes})", labels)
-    return jnp.where(valid, 1.0, jnp.nan)
+    labels = check(labels, valid, f"{name}: labels must lie in [0, {classes})")
+    return jnp.where((labels >= 0) & (labels < classes), 1.0, jnp.nan)

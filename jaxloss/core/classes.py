@@ -24,7 +24,7 @@ def label_nll(
     With :math:`m` the largest logit and :math:`T` the sum of :math:`e^{z_c - m}` over
     :math:`c \ne y`, it is :math:`(m - z_y) + \log(e^{z_y - m} + T)`.
     """
-    gap, others, _ = _around_label(logits, labels)
+    _, gap, others = _around_label(logits, labels)
     return gap + jnp.log1p(others + jnp.expm1(-gap))
 
 
@@ -40,10 +40,11 @@ def _label_nll_gradient(
     logits: Float[Array, "*batch classes"], labels: Int[Array, "*batch"]
 ) -> Float[Array, "*batch classes"]:
     """``softmax(logits) - one_hot(labels)``, the label's entry as minus the sum of the others."""
-    gap, others, scaled = _around_label(logits, labels)
+    maximum, gap, others = _around_label(logits, labels)
     total = others + jnp.exp(-gap)
-    numerator = jnp.where(is_label(logits, labels), -others[..., None], scaled)
-    return numerator / total[..., None]
+    # Not e^(z - m) / total: XLA would keep e^(z - m), as large as the logits, from the sum above.
+    below_all = below(maximum[..., None], at_least_float32(logits)) + jnp.log(total)[..., None]
+    return jnp.where(is_label(logits, labels), -(others / total)[..., None], jnp.exp(-below_all))
 
 
 @_label_nll_gradient.defjvp
@@ -55,12 +56,12 @@ def _label_nll_hessian(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> t
 
 def _around_label(
     logits: Float[Array, "*batch classes"], labels: Int[Array, "*batch"]
-) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"], Float[Array, "*batch classes"]]:
-    """The label's distance to the maximum, e^(z - m), and the sum of that over the others."""
+) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"], Float[Array, "*batch"]]:
+    """The maximum, how far the label lies below it, and the sum of e^(z - m) over the others."""
     score, maximum = at_least_float32(pick(logits, labels)), at_least_float32(logits.max(-1))
-    gap = below(maximum, score)
     scaled = jnp.exp(-below(maximum[..., None], at_least_float32(logits)))
-    return gap, jnp.where(is_label(logits, labels), 0, scaled).sum(-1), scaled
+    others = jnp.where(is_label(logits, labels), 0, scaled).sum(-1)
+    return maximum, below(maximum, score), others
 
 
 @jax.custom_jvp

@@ -20,7 +20,7 @@ from jaxloss.core.checks import (
 )
 from jaxloss.core.reducing import broadcast_where
 
-Scalar = float | Real[Array, ""]
+Scalar = int | float | Real[Array, ""]
 """A hyper-parameter: a Python number, or a traced one that is scheduled, swept or learnt."""
 
 
@@ -62,7 +62,7 @@ def selection(
     return None if where is None else broadcast_where(name, where, shape)
 
 
-def masked(x: Array, selected: Bool[Array, "..."] | None, fill: float = 0) -> Array:
+def masked(x: Array, selected: Bool[Array, "..."] | None, fill: int | float = 0) -> Array:
     """``x``, but ``fill`` wherever ``selected``, given over the leading axes of ``x``, is false."""
     if selected is None:
         return x

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple, get_args
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
-from jaxloss.core.checks import check, require_option, require_real
+from jaxloss.core.checks import check_not_negative, require_option, require_real
 
 Reduction = Literal["mean", "sum", "none"]
 
@@ -94,8 +94,8 @@ def weighed(
         weight = jnp.ones_like(loss)
     else:
         require_real(name, weights=weights)
+        weights = check_not_negative(name, "weights", weights)
         weight = broadcast(name, "weights", weights, loss.shape).astype(loss.dtype)
-        check(name, weight >= 0, "weights must not be negative", weight)
     if where is None:
         return loss, weight
     selected = broadcast_where(name, where, loss.shape)

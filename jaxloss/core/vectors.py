@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxloss.core.ratios import magnitude
+
 
 def norm(x: Float[Array, "*batch features"]) -> Float[Array, "*batch"]:
     """Euclidean length of each vector."""
@@ -36,10 +38,8 @@ def _measured(
 
     The length of a zero vector is given as one: the square root has no derivative at zero.
     """
-    kind = jnp.finfo(x.dtype)
     largest = jnp.abs(jax.lax.stop_gradient(x)).max(-1, keepdims=True, initial=0)
-    power_of_two = jax.lax.reduce_precision(largest, kind.nexp, 0)
-    scale = jnp.clip(power_of_two, float(kind.tiny), 2.0 ** (kind.maxexp - 1))
+    scale = jnp.maximum(magnitude(largest), float(jnp.finfo(x.dtype).tiny))
     scaled = x / scale
     squared = jnp.square(scaled).sum(-1, keepdims=True)
     return scale, scaled, jnp.sqrt(jnp.where(scaled.any(-1, keepdims=True), squared, 1))

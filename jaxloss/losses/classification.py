@@ -96,7 +96,7 @@ def soft_cross_entropy(
     scores, actual = same_shape(name, logits=logits, targets=targets)
     selected = selection(name, where, scores.shape[:-1])
     scores, actual = masked(scores, selected), masked(actual, selected)
-    check_unit_interval(name, "targets", actual)
+    actual = check_unit_interval(name, "targets", actual)
     return reduce(name, soft_nll(scores, actual), where, weights, reduction)
 
 
@@ -133,10 +133,7 @@ def sigmoid_cross_entropy(
     """
     name = "sigmoid_cross_entropy"
     scores, actual = _binary(name, logits, targets, where)
-    # One analytic branch on each side of 0: all derivatives are right at 0, where |z| has none.
-    negative = scores < 0
-    distance = jnp.where(negative, -scores, scores)
-    wrongness = jnp.where(negative, actual, 1 - actual)
+    distance, wrongness = _sides(scores, actual)
     loss = jnp.log1p(jnp.exp(-distance)) + times(wrongness, distance)
     return reduce(name, loss, where, weights, reduction)
 
@@ -190,14 +187,14 @@ def sigmoid_focal(
     r"""Sigmoid cross-entropy that fades for answers the model already gets right.
 
     .. math::
-        \ell = -t\, (1 - p)^\gamma \log p - (1 - t)\, p^\gamma \log(1 - p),
-        \qquad p = \sigma(z)
+        \ell = -\big( t (1 - p) + (1 - t) p \big)^\gamma
+                \big( t \log p + (1 - t) \log(1 - p) \big), \qquad p = \sigma(z)
 
     With ``gamma`` 0 it is :func:`sigmoid_cross_entropy`. The paper's class balance is
     ``weights=jnp.where(targets == 1, a, 1 - a)``. The unreduced shape is that of ``logits``.
 
     Args:
-        targets: 0 or 1; a soft value mixes the losses of both answers.
+        targets: 0 or 1; soft values in between are allowed.
         gamma: :math:`\gamma`, how strongly easy answers fade; not negative.
         where, weights, reduction: see :func:`jaxloss.core.reducing.reduce`.
 
@@ -210,9 +207,18 @@ def sigmoid_focal(
     """
     name = "sigmoid_focal"
     scores, actual = _binary(name, logits, targets, where)
-    yes = _focused(jax.nn.softplus(-scores), gamma)
-    no = _focused(jax.nn.softplus(scores), gamma)
-    return reduce(name, times(actual, yes) + times(1 - actual, no), where, weights, reduction)
+    distance, wrongness = _sides(scores, actual)
+    far = distance > 100
+    near = jnp.where(far, 0, distance)
+    odds = jnp.where(far, 0, jnp.exp(-near))
+
+    def factor(odds: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        return _power((wrongness + (1 - wrongness) * odds) / (1 + odds), gamma)
+
+    # Far out the factor is constant; held so, its slope of 0 does not meet an infinite distance.
+    held = factor(jax.lax.stop_gradient(odds)) * times(wrongness, jnp.where(far, distance, 0))
+    loss = factor(odds) * (jnp.log1p(odds) + wrongness * near) + held
+    return reduce(name, loss, where, weights, reduction)
 
 
 @compiled("reduction")
@@ -288,7 +294,7 @@ def kl(
     predicted, actual = same_shape(name, log_probabilities=log_probabilities, targets=targets)
     selected = selection(name, where, predicted.shape[:-1])
     predicted, actual = masked(predicted, selected), masked(actual, selected)
-    check_unit_interval(name, "targets", actual)
+    actual = check_unit_interval(name, "targets", actual)
     possible = actual > 0
     log_ratio = jnp.log(jnp.where(possible, actual, 1)) - jnp.where(possible, predicted, 0)
     excess = actual * (log_ratio + jnp.expm1(-log_ratio))
@@ -307,19 +313,31 @@ def _binary(
     arrays = same_shape(name, logits=logits, targets=targets)
     selected = selection(name, where, arrays[0].shape)
     scores, actual = (masked(array, selected) for array in arrays)
-    check_unit_interval(name, "targets", actual)
-    return [scores, actual]
+    return [scores, check_unit_interval(name, "targets", actual)]
+
+
+def _sides(
+    scores: Float[Array, "*shape"], actual: Float[Array, "*shape"]
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+    """How far each logit is from 0, and how wrong the side is that it is on: 0 to 1.
+
+    One analytic branch on each side: all derivatives are right at 0, where ``abs`` has none.
+    """
+    negative = scores < 0
+    return jnp.where(negative, -scores, scores), jnp.where(negative, actual, 1 - actual)
 
 
 def _focused(nll: Float[Array, "*shape"], gamma: Scalar) -> Float[Array, "*shape"]:
     """``(1 - p)**gamma * nll`` with p = e^-nll, finite in value and slope from 0 to infinity.
 
-    Beyond 100 the factor is 1 in any dtype, and its derivative would be 0 times infinity. At p = 1
-    the power may have no slope, and the product has none.
+    Beyond 100 the factor is 1 in any dtype, and its derivative would be 0 times infinity.
     """
     hopeless = nll > 100
     doubtful = jnp.where(hopeless, 1, nll)
-    wrong = -jnp.expm1(-doubtful)
+    return jnp.where(hopeless, nll, _power(-jnp.expm1(-doubtful), gamma) * doubtful)
+
+
+def _power(wrong: Float[Array, "*shape"], gamma: Scalar) -> Float[Array, "*shape"]:
+    """``wrong**gamma``; constant at 0, where the slope may be infinite but meets a loss of 0."""
     at_certainty = jnp.where(gamma == 0, 1.0, 0.0)
-    factor = jnp.where(wrong > 0, jnp.where(wrong > 0, wrong, 1) ** gamma, at_certainty)
-    return jnp.where(hopeless, nll, factor * doubtful)
+    return jnp.where(wrong > 0, jnp.where(wrong > 0, wrong, 1) ** gamma, at_certainty)

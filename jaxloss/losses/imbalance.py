@@ -7,10 +7,16 @@ their sum, their scale does not change the learning rate.
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
 
-from jaxloss.core.checks import check, require_integer, require_real, require_shape
+from jaxloss.core.checks import (
+    check_not_negative,
+    poison_unless_class,
+    require_integer,
+    require_real,
+    require_shape,
+)
 from jaxloss.core.classes import is_label, label_nll
 from jaxloss.core.compiling import compiled
-from jaxloss.core.inputs import Scalar, at_least_float32, labeled, promoted, selection
+from jaxloss.core.inputs import Scalar, at_least_float32, labeled, masked, promoted, selection
 from jaxloss.core.reducing import Reduction, reduce
 
 
@@ -36,12 +42,11 @@ def class_counts(
     labels = jnp.asarray(labels)
     require_integer("class_counts", labels=labels)
     selected = selection("class_counts", where, labels.shape)
-    exists = jnp.ones(labels.shape, bool) if selected is None else selected
-    valid = ~exists | ((labels >= 0) & (labels < classes))
-    check("class_counts", valid, f"labels must lie in [0, {classes})", labels)
-    index = jnp.where(exists & valid, labels, classes).reshape(-1)
-    counts = jnp.bincount(index, length=classes + 1)[:classes]
-    return jnp.where(valid.all(), at_least_float32(counts), jnp.nan)
+    poison = poison_unless_class("class_counts", masked(labels, selected), classes)
+    absent = classes  # a bin of its own
+    index = masked(labels, selected, fill=absent).clip(0, absent).reshape(-1)
+    counts = at_least_float32(jnp.bincount(index, length=classes + 1)[:classes])
+    return counts * poison.min(initial=1)
 
 
 @compiled()
@@ -202,7 +207,6 @@ def _occurring(
 ) -> tuple[Bool[Array, " classes"], Float[Array, " classes"]]:
     """Which classes occur, and how often; 1 in place of 0, so that it may be divided by."""
     require_real(name, counts=counts)
-    counts = at_least_float32(counts)
-    check(name, counts >= 0, "counts must not be negative", counts)
+    counts = check_not_negative(name, "counts", at_least_float32(counts))
     present = counts > 0
     return present, jnp.where(present, counts, 1)

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
-from jaxloss.core.checks import check, require_rank
+from jaxloss.core.checks import check_not_negative, require_rank
 from jaxloss.core.classes import soft_nll
 from jaxloss.core.compiling import compiled
 from jaxloss.core.inputs import masked, same_shape, selection
@@ -45,7 +45,7 @@ def softmax(
     scored, grades = same_shape("softmax", scores=scores, relevance=relevance)
     selected = selection("softmax", where, scored.shape)
     scored, grades = masked(scored, selected, fill=-jnp.inf), masked(grades, selected)
-    check("softmax", grades >= 0, "relevance must not be negative", grades)
+    grades = check_not_negative("softmax", "relevance", grades)
     total = grades.sum(-1)
     graded = total > 0
     targets = grades / jnp.where(graded, total, 1)[..., None]

@@ -110,7 +110,7 @@ def huber(
         Huber, "Robust Estimation of a Location Parameter", 1964.
     """
     error = residual("huber", predictions, targets, where)
-    check_positive("huber", "delta", delta)
+    delta = check_positive("huber", "delta", delta)
     clipped = jnp.clip(error, -delta, delta)
     # The excess stands alone: as a factor it would make the gradient at infinity 0 * inf.
     excess = jnp.abs(error) - jnp.abs(clipped)
@@ -186,8 +186,8 @@ def quantile(
         Koenker and Bassett, "Regression Quantiles", 1978.
     """
     error = residual("quantile", predictions, targets, where)
-    check_unit_interval("quantile", "quantile", jnp.asarray(quantile))
-    loss = quantile * jax.nn.relu(-error) + (1 - quantile) * jax.nn.relu(error)
+    share = check_unit_interval("quantile", "quantile", jnp.asarray(quantile))
+    loss = share * jax.nn.relu(-error) + (1 - share) * jax.nn.relu(error)
     return reduce("quantile", loss, where, weights, reduction)
 
 

@@ -1,13 +1,14 @@
 """Classification losses of the peers."""
 
 import numpy as np
+import pytest
 
 from jaxloss import classification
 from tests.oracles import Row
 
 
 def torch_cross_entropy(logits, labels, label_smoothing=0.0):
-    import torch
+    torch = pytest.importorskip("torch")
 
     return torch.nn.functional.cross_entropy(
         torch.tensor(logits),
@@ -24,13 +25,13 @@ def optax_cross_entropy(logits, labels):
 
 
 def keras_cross_entropy(logits, labels):
-    import keras
+    keras = pytest.importorskip("keras")
 
     return keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
 
 
 def torch_soft_cross_entropy(logits, targets):
-    import torch
+    torch = pytest.importorskip("torch")
 
     return torch.nn.functional.cross_entropy(
         torch.tensor(logits), torch.tensor(targets), reduction="none"
@@ -44,7 +45,7 @@ def optax_soft_cross_entropy(logits, targets):
 
 
 def torch_sigmoid_cross_entropy(logits, targets):
-    import torch
+    torch = pytest.importorskip("torch")
 
     return torch.nn.functional.binary_cross_entropy_with_logits(
         torch.tensor(logits), torch.tensor(targets), reduction="none"
@@ -58,7 +59,7 @@ def optax_sigmoid_cross_entropy(logits, targets):
 
 
 def keras_sigmoid_cross_entropy(logits, targets):
-    import keras
+    keras = pytest.importorskip("keras")
 
     return keras.losses.binary_crossentropy(targets[..., None], logits[..., None], from_logits=True)
 
@@ -70,7 +71,7 @@ def optax_sigmoid_focal(logits, targets, gamma):
 
 
 def keras_sigmoid_focal(logits, targets, gamma):
-    import keras
+    keras = pytest.importorskip("keras")
 
     return keras.losses.binary_focal_crossentropy(
         targets[..., None], logits[..., None], from_logits=True, gamma=gamma
@@ -79,7 +80,7 @@ def keras_sigmoid_focal(logits, targets, gamma):
 
 def keras_softmax_focal(logits, labels, gamma):
     """Keras multiplies by alpha throughout, and takes one-hot targets."""
-    import keras
+    keras = pytest.importorskip("keras")
 
     one_hot = np.eye(logits.shape[-1], dtype=logits.dtype)[labels]
     return keras.losses.categorical_focal_crossentropy(
@@ -88,7 +89,7 @@ def keras_softmax_focal(logits, labels, gamma):
 
 
 def keras_hinge(logits, targets):
-    import keras
+    keras = pytest.importorskip("keras")
 
     return keras.losses.hinge(2 * targets[..., None] - 1, logits[..., None])
 
@@ -100,7 +101,7 @@ def optax_hinge(logits, targets):
 
 
 def torch_kl(log_probabilities, targets):
-    import torch
+    torch = pytest.importorskip("torch")
 
     divergence = torch.nn.functional.kl_div(
         torch.tensor(log_probabilities), torch.tensor(targets), reduction="none"

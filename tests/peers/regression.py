@@ -1,13 +1,14 @@
 """Regression losses of the peers."""
 
 import numpy as np
+import pytest
 
 from jaxloss import regression
 from tests.oracles import Row
 
 
 def torch_squared(predictions, targets):
-    import torch
+    torch = pytest.importorskip("torch")
 
     return torch.nn.functional.mse_loss(
         *map(torch.tensor, (predictions, targets)), reduction="none"
@@ -21,13 +22,13 @@ def optax_squared(predictions, targets):
 
 
 def torch_absolute(predictions, targets):
-    import torch
+    torch = pytest.importorskip("torch")
 
     return torch.nn.functional.l1_loss(*map(torch.tensor, (predictions, targets)), reduction="none")
 
 
 def torch_huber(predictions, targets, delta):
-    import torch
+    torch = pytest.importorskip("torch")
 
     return torch.nn.functional.huber_loss(
         *map(torch.tensor, (predictions, targets)), reduction="none", delta=delta
@@ -42,7 +43,7 @@ def optax_huber(predictions, targets, delta):
 
 def keras_huber(predictions, targets, delta):
     """Keras takes the mean over the last axis before it reduces: one feature at a time."""
-    import keras
+    keras = pytest.importorskip("keras")
 
     return keras.losses.huber(targets[..., None], predictions[..., None], delta=delta)
 
@@ -54,7 +55,7 @@ def optax_log_cosh(predictions, targets):
 
 
 def keras_log_cosh(predictions, targets):
-    import keras
+    keras = pytest.importorskip("keras")
 
     return keras.losses.log_cosh(targets[..., None], predictions[..., None])
 
@@ -75,7 +76,7 @@ def optax_cosine_distance(predictions, targets):
 
 
 def torch_cosine_distance(predictions, targets):
-    import torch
+    torch = pytest.importorskip("torch")
 
     similarity = torch.nn.functional.cosine_similarity
     return 1 - similarity(*map(torch.tensor, (predictions, targets)), dim=-1)
@@ -83,7 +84,7 @@ def torch_cosine_distance(predictions, targets):
 
 def keras_cosine_distance(predictions, targets):
     """Keras gives minus the similarity."""
-    import keras
+    keras = pytest.importorskip("keras")
 
     return 1 + np.asarray(keras.losses.cosine_similarity(targets, predictions, axis=-1))
 
