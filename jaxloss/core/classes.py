@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Real
 
 from jaxloss.core.inputs import at_least_float32
+from jaxloss.core.summing import row_sum
 
 
 @jax.custom_jvp
@@ -43,8 +44,10 @@ def _label_nll_gradient(
     maximum, gap, others = _around_label(logits, labels)
     total = others + jnp.exp(-gap)
     # Not e^(z - m) / total: XLA would keep e^(z - m), as large as the logits, from the sum above.
-    below_all = below(maximum[..., None], at_least_float32(logits)) + jnp.log(total)[..., None]
-    return jnp.where(is_label(logits, labels), -(others / total)[..., None], jnp.exp(-below_all))
+    logits = at_least_float32(logits)
+    scaled = jnp.exp(logits - maximum[..., None] - jnp.log(total)[..., None])
+    p = jnp.where(logits == maximum[..., None], (1 / total)[..., None], scaled)
+    return jnp.where(is_label(logits, labels), -(others / total)[..., None], p)
 
 
 @_label_nll_gradient.defjvp
@@ -59,8 +62,9 @@ def _around_label(
 ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"], Float[Array, "*batch"]]:
     """The maximum, how far the label lies below it, and the sum of e^(z - m) over the others."""
     score, maximum = at_least_float32(pick(logits, labels)), at_least_float32(logits.max(-1))
-    scaled = jnp.exp(-below(maximum[..., None], at_least_float32(logits)))
-    others = jnp.where(is_label(logits, labels), 0, scaled).sum(-1)
+    logits, top = at_least_float32(logits), maximum[..., None]
+    scaled = jnp.where(logits == top, 1, jnp.exp(logits - top))  # also where both are infinite
+    others = row_sum(jnp.where(is_label(logits, labels), 0, scaled))
     return maximum, below(maximum, score), others
 
 
@@ -70,7 +74,8 @@ def soft_nll(
 ) -> Float[Array, "*batch"]:
     r"""Minus the log-probabilities under a softmax, weighed by ``targets`` and summed."""
     around = _around_maximum(logits)
-    return times(targets, around.gap).sum(-1) + targets.sum(-1) * jnp.log1p(around.others)
+    gaps, mass = row_sum(times(targets, around.gap)), row_sum(targets)
+    return gaps + mass * jnp.log1p(around.others)
 
 
 @soft_nll.defjvp
@@ -92,10 +97,9 @@ def _soft_nll_gradient(
 ) -> Float[Array, "*batch classes"]:
     """``targets.sum() * softmax(logits) - targets``, free of cancellation at the maximum."""
     around = _around_maximum(logits)
-    mass = targets.sum(-1, keepdims=True)
-    others = around.others[..., None]
-    leading = jnp.where(around.leads, targets, 0).sum(-1, keepdims=True)
-    trailing = jnp.where(around.leads, 0, targets).sum(-1, keepdims=True)
+    mass, others = row_sum(targets)[..., None], around.others[..., None]
+    leading = row_sum(jnp.where(around.leads, targets, 0))[..., None]
+    trailing = row_sum(jnp.where(around.leads, 0, targets))[..., None]
     at_maximum = trailing + (leading - targets) - mass * others / (1 + others)
     elsewhere = mass * jnp.exp(-around.gap) / (1 + others) - targets
     return jnp.where(around.leads, at_maximum, elsewhere)
@@ -135,8 +139,8 @@ class _Around(NamedTuple):
 def _around_maximum(logits: Float[Array, "*batch classes"]) -> _Around:
     gap = below(at_least_float32(logits.max(-1, keepdims=True)), at_least_float32(logits))
     leads = gap == 0
-    ties = leads.sum(-1).astype(gap.dtype) - 1
-    return _Around(gap, leads, jnp.where(leads, 0, jnp.exp(-gap)).sum(-1) + ties)
+    ties = row_sum(leads.astype(gap.dtype)) - 1
+    return _Around(gap, leads, row_sum(jnp.where(leads, 0, jnp.exp(-gap))) + ties)
 
 
 def below(maximum: Float[Array, "*#shape"], x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from jaxloss.core.checks import check_not_negative, require_option, require_real
+from jaxloss.core.summing import total
 
 Reduction = Literal["mean", "sum", "none"]
 
@@ -40,8 +41,18 @@ def partial_mean(
     Args:
         where, weights: as in :func:`reduce`.
     """
-    losses, weight = weighed("partial_mean", losses, where, weights)
-    return PartialMean((weight * losses).sum(), weight.sum())
+    return _partial_mean("partial_mean", losses, where, weights)
+
+
+def _partial_mean(
+    name: str,
+    loss: Float[Array, "*shape"],
+    where: Bool[ArrayLike, "*#shape"] | None,
+    weights: Real[ArrayLike, "*#shape"] | None,
+) -> PartialMean:
+    loss, weight = weighed(name, loss, where, weights)
+    constant = where is None and weights is None  # its sum is folded, also if it is huge
+    return PartialMean(total(weight * loss), weight.sum() if constant else total(weight))
 
 
 def reduce(
@@ -71,12 +82,10 @@ def reduce(
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
     """
     require_option(name, "reduction", reduction, get_args(Reduction))
+    if reduction == "mean":
+        return _partial_mean(name, loss, where, weights).value()
     loss, weight = weighed(name, loss, where, weights)
-    if reduction == "none":
-        return weight * loss
-    if reduction == "sum":
-        return (weight * loss).sum()
-    return PartialMean((weight * loss).sum(), weight.sum()).value()
+    return weight * loss if reduction == "none" else total(weight * loss)
 
 
 def weighed(
