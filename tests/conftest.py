@@ -17,3 +17,10 @@ def as_users_run_it() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def as_others_promote() -> Iterator[None]:
+    """Other libraries rely on the standard promotion of dtypes."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield

@@ -25,7 +25,11 @@ from tests.inputs import Argument, example, positional, where_of
 Loss = Callable[..., Any]
 
 every_loss = pytest.mark.parametrize(
-    "loss", [pytest.param(e.loss, id=f"{e.family}.{e.name}") for e in catalogue.entries()]
+    "loss",
+    [
+        pytest.param(e.loss, id=(id := f"{e.family}.{e.name}"), marks=pytest.mark.xdist_group(id))
+        for e in catalogue.entries()
+    ],
 )
 close = functools.partial(np.testing.assert_allclose, rtol=2e-6, atol=1e-6)
 jit = functools.partial(

@@ -23,6 +23,7 @@ PEERS = [
 
 
 @pytest.mark.oracles
+@pytest.mark.usefixtures("as_others_promote")
 @pytest.mark.filterwarnings("default")  # theirs
 @pytest.mark.parametrize("row", PEERS, ids=lambda r: f"{r.loss.__name__}-{r.oracle.__name__}")
 def test_agrees_with_its_peer(row):

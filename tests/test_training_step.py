@@ -104,17 +104,10 @@ def numpy_copy(tree):
     return jax.tree.map(as_numbers, tree)
 
 
-@pytest.fixture
-def optax_promotes():
-    """Much of optax relies on implicit promotion."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
-
-
 # --- one step is the step
 
 
-@pytest.mark.usefixtures("optax_promotes")
+@pytest.mark.usefixtures("as_others_promote")
 def test_equals_a_loop_written_by_hand():
     optimizer = optax.adam(optax.cosine_decay_schedule(0.1, 20), b1=0.8)
     traces = []
@@ -309,14 +302,14 @@ def losses_of(optimizer, **options):
     return losses
 
 
-@pytest.mark.usefixtures("optax_promotes")
+@pytest.mark.usefixtures("as_others_promote")
 @pytest.mark.parametrize("name", PLAIN_OPTIMIZERS)
 def test_every_kind_of_optimizer_trains(name):
     losses = losses_of(PLAIN_OPTIMIZERS[name]())
     assert losses[-1] < 0.9 * losses[0]
 
 
-@pytest.mark.usefixtures("optax_promotes")
+@pytest.mark.usefixtures("as_others_promote")
 @pytest.mark.parametrize("name", CALLING_OPTIMIZERS)
 def test_optimizers_that_call_the_objective_see_all_micro_batches(name):
     whole = losses_of(CALLING_OPTIMIZERS[name]())
@@ -325,7 +318,7 @@ def test_optimizers_that_call_the_objective_see_all_micro_batches(name):
     np.testing.assert_allclose(whole, parts, rtol=1e-4)
 
 
-@pytest.mark.usefixtures("optax_promotes")
+@pytest.mark.usefixtures("as_others_promote")
 def test_polyak_equals_its_formula():
     batch = make_batch(0)
     value, gradient = gradient_by_numpy(batch, 0.03, 0.7)

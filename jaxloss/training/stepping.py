@@ -232,19 +232,16 @@ def extra_arguments(
     minimization refuses ``value``, and a plain optimizer refuses both.
     """
     menu = {"value": value, "grad": gradient, "value_fn": value_at, "grad_fn": gradient_at}
-    refusals = set()
-    for names in (("value", "grad", "value_fn"), ("grad_fn",), ("value",), ()):
+    for names in (("value", "grad", "value_fn"), ("grad_fn",), ("value",)):
         chosen = {name: menu[name] for name in names}
-        update = partial(optimizer.update, **chosen)
         try:
-            jax.eval_shape(update, gradient, state.opt_state, state.params)
-        except (TypeError, ValueError) as refusal:
-            refusals.add(str(refusal))
-        else:
-            return chosen
-    raise ValueError(
-        f"make_train_step: optimizer must accept value, grad and value_fn, or fewer, got {refusals}"
-    )
+            jax.eval_shape(
+                partial(optimizer.update, **chosen), gradient, state.opt_state, state.params
+            )
+        except (TypeError, ValueError):
+            continue
+        return chosen
+    return {}  # if that does not suit either, what the optimizer says of it is raised
 
 
 def watched(
