@@ -13,6 +13,7 @@ from jaxloss.compose.weighting import WeightedSum, require_scalar
 from jaxloss.core.checks import require_option
 from jaxloss.core.inputs import Scalar, at_least_float32
 from jaxloss.core.reducing import PartialMean
+from jaxloss.core.summing import total
 from jaxloss.training.accumulating import UNNAMED, Measure, value_and_gradient, value_only
 from jaxloss.training.convergence import (
     Criterion,
@@ -147,7 +148,7 @@ def make_train_step(
     def step(state: TrainState, batch: PyTree) -> tuple[TrainState, StepReport]:
         measure = measured(objective, has_aux, extras, state)
         terms, gradient, aux = value_and_gradient(measure, state.params, batch, accumulate)
-        loss, norm = terms.value(), optax.tree.norm(gradient)
+        loss, squared_norm = terms.value(), sum_of_squares(gradient)
         gradient = jax.tree.map(lambda g, p: g.astype(p.dtype), gradient, state.params)
 
         def value_at(params: PyTree, *_: Any) -> Float[Array, ""]:
@@ -161,7 +162,8 @@ def make_train_step(
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params, **extra)
         params = optax.apply_updates(state.params, updates)
 
-        finite = jnp.isfinite(loss) & all_finite(gradient) & all_finite(updates)
+        finite = jnp.isfinite(loss) & all_finite(gradient, squared_norm)
+        finite &= all_finite(updates, sum_of_squares(updates))
         live = state.progress.verdict.code == Reason.RUNNING
         progress = watched(tracker, max_bad, state, loss, finite)
         stepped = TrainState(
@@ -174,7 +176,7 @@ def make_train_step(
         report = StepReport(
             loss=jnp.where(live, loss, jnp.nan),
             terms={name: value for name, value in terms.values().items() if name != UNNAMED},
-            gradient_norm=norm,
+            gradient_norm=jnp.sqrt(squared_norm),
             finite=finite,
             code=stepped.progress.verdict.code,
             aux=aux,
@@ -271,10 +273,22 @@ def better(best: Best, other: Best) -> Best:
     return select(lower, Best(value, other.params), best)
 
 
-def all_finite(tree: PyTree) -> Bool[Array, ""]:
-    """Whether no number in ``tree`` is NaN or infinite; unlike a norm, it cannot overflow."""
-    leaves = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]
-    return jnp.stack(leaves).all() if leaves else jnp.bool_(True)
+def all_finite(tree: PyTree, squares: Float[Array, ""]) -> Bool[Array, ""]:
+    """Whether no number in ``tree`` is NaN or infinite.
+
+    If the sum of their squares is finite, so are they; only if it is not, it may have overflowed.
+    """
+
+    def look() -> Bool[Array, ""]:
+        return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
+
+    return jax.lax.cond(jnp.isfinite(squares), lambda: jnp.bool_(True), look)
+
+
+def sum_of_squares(tree: PyTree) -> Float[Array, ""]:
+    """Of all numbers in ``tree``."""
+    lengths = [at_least_float32(jnp.abs(leaf)) for leaf in jax.tree.leaves(tree)]
+    return sum((total(length * length) for length in lengths), start=jnp.zeros(()))
 
 
 def copied(tree: PyTree) -> PyTree:
