@@ -1,0 +1,171 @@
+"""Each example runs, and what its docstring claims is so."""
+
+import importlib.util
+import pathlib
+from types import ModuleType
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
+
+for package in ("matplotlib", "sklearn"):
+    pytest.importorskip(package)
+
+
+@pytest.fixture(autouse=True)
+def as_optax_needs_it():
+    with jax.numpy_dtype_promotion("standard"):  # optax.adam promotes its step count
+        yield
+
+
+def example(name: str) -> ModuleType:
+    """The example as a module."""
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_example_is_tested():
+    tests = pathlib.Path(__file__).read_text()
+    assert all(f'example("{path.stem}")' in tests for path in EXAMPLES.glob("*.py"))
+
+
+def test_long_tailed_digits(tmp_path, capsys):
+    digits = example("long_tailed_digits")
+    methods = {name: digits.METHODS[name] for name in ("cross-entropy", "LDAM", "logit adjustment")}
+    out = str(tmp_path / "figure.png")
+    runs = digits.main(methods, seeds=range(2), out=out, most_steps=200)
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+    rare = {name: np.mean([run.accuracy[-3:] for run in runs[name]]) for name in runs}
+    assert rare["logit adjustment"] > rare["cross-entropy"] + 0.05
+    for of_method in runs.values():
+        for run in of_method:
+            assert run.accuracy[:3].mean() > 0.9
+            assert (run.result.reason.name, len(run.result.history.loss)) == ("BUDGET", 200)
+
+    balanced = np.array([run.accuracy.mean() for run in runs["LDAM"]])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("LDAM  ")]
+    assert f"{balanced.mean():.3f} +- {balanced.std():.3f}" in line
+    assert line.endswith(f"{rare['LDAM']:.3f}   200  budget 2/2")
+
+
+def test_the_sets_of_long_tailed_digits():
+    digits = example("long_tailed_digits")
+    train, validation, test = digits.long_tailed_digits(3)
+    counts = [100, 60, 36, 22, 13, 8, 5, 3, 2, 1]
+    np.testing.assert_array_equal(np.bincount(train.labels), counts)
+    np.testing.assert_array_equal(np.bincount(validation.labels), [20] * 10)
+    np.testing.assert_array_equal(np.bincount(test.labels), [50] * 10)
+    assert (np.diff(test.labels) >= 0).all()
+
+    images = np.concatenate([train.pixels, validation.pixels, test.pixels])
+    assert len(np.unique(images, axis=0)) == len(images)
+
+    epoch = [next(batches) for batches in [digits.shuffled(train, 0)] for _ in range(5)]
+    seen = np.concatenate([batch.pixels for batch in epoch])
+    np.testing.assert_array_equal(np.unique(seen, axis=0), np.unique(train.pixels, axis=0))
+
+
+def test_robust_regression():
+    robust = example("robust_regression")
+    losses = {name: robust.LOSSES[name] for name in ("squared", "huber")}
+    errors = robust.main(losses, splits=2)
+    squared, huber = errors["squared"], errors["huber"]
+    assert squared["outliers"].mean_absolute > 1.5 * squared["clean"].mean_absolute
+    assert huber["outliers"].mean_absolute < 1.15 * huber["clean"].mean_absolute
+    assert abs(huber["clean"].root_mean_squared / squared["clean"].root_mean_squared - 1) < 0.05
+
+
+def test_the_squared_error_of_robust_regression_is_least_squares():
+    robust = example("robust_regression")
+    train, test = robust.split(seed=4, outliers=0)
+    found = robust.errors_of(robust.regress(robust.LOSSES["squared"]), seed=4, outliers=0)
+    design = np.column_stack([train.measured, np.ones(len(train.measured))]).astype(float)
+    solution, *_ = np.linalg.lstsq(design, train.progression, rcond=None)
+    expected = test.measured @ solution[:-1] + solution[-1] - test.progression
+    np.testing.assert_allclose(found, expected, atol=1.0)  # of errors of about 50
+
+
+def test_box_regression():
+    boxes = example("box_regression")
+    rows = boxes.main({name: boxes.LOSSES[name] for name in ("iou", "giou")})
+    assert (rows["iou"].pull, rows["iou"].iou) == (0, 0)
+    assert rows["iou"].explanation.startswith("plateau: training on would gain 0 at most")
+    assert rows["giou"].pull > 0.01
+    assert rows["giou"].iou > 0.97
+    assert rows["giou"].good > 0.9
+    assert rows["giou"].explanation.startswith("target")
+
+
+def test_segmentation():
+    segmentation = example("segmentation")
+    losses = {name: segmentation.LOSSES[name] for name in ("tversky", "phased")}
+    table = segmentation.main(losses)
+    assert min(row.dice for row in table.values()) > 0.7
+    assert table["phased"].log_loss < table["tversky"].log_loss / 1.5
+    assert table["tversky"].recall > table["tversky"].precision + 0.05
+
+    history = table["phased"].result.history
+    weight = np.minimum(history.step / (segmentation.STEPS // 2), 1)
+    expected = history.terms["cross-entropy"] + weight * history.terms["dice"]
+    np.testing.assert_allclose(history.loss, expected, rtol=1e-5)
+
+
+def test_learned_delta():
+    learned = example("learned_delta")
+    found = learned.main()
+    numbers = {noise: [float(x) for x in model] for noise, model in found.items()}
+    for noise in ("huber", "gaussian", "laplace"):
+        np.testing.assert_allclose(numbers[noise][:2], [2, -1], atol=0.02)
+    deltas = {noise: np.exp(model[3]) for noise, model in numbers.items()}
+    sigmas = {noise: np.exp(model[2]) for noise, model in numbers.items()}
+    np.testing.assert_allclose([deltas["huber"], sigmas["huber"]], [0.8, 0.5], rtol=0.1)
+    assert deltas["laplace"] < 0.6
+    assert deltas["gaussian"] > 2
+    np.testing.assert_allclose(sigmas["laplace"] / deltas["laplace"], 0.5, rtol=0.05)
+    np.testing.assert_allclose(sigmas["gaussian"], 0.5, rtol=0.02)
+    assert sigmas["plain"] / deltas["plain"] > 1e3 or deltas["plain"] < 1e-3
+
+
+def test_the_density_of_learned_delta():
+    learned = example("learned_delta")
+    errors = np.linspace(-30, 30, 600_001)
+    for delta in (0.3, 1.7):
+        size = np.abs(errors)
+        huber = np.where(size < delta, errors**2 / 2, delta * (size - delta / 2))
+        expected = np.exp(-huber).sum() * (errors[1] - errors[0])
+        np.testing.assert_allclose(sum(learned.center_and_tails(delta)), expected, rtol=1e-3)
+
+
+def test_custom_loss():
+    custom = example("custom_loss")
+    hours_off = custom.main()
+    assert hours_off["circular"] < 1  # of noise that is 0.8 hours off on average
+    assert hours_off["squared"] > 3
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+def test_a_custom_loss_keeps_the_conventions():
+    circular = example("custom_loss").circular
+    predictions, targets = jnp.array([23.5, 7.0, 1.0]), jnp.array([0.5, 1.0, jnp.nan])
+    where, weights = jnp.array([True, True, False]), jnp.array([1.0, 3.0, 5.0])
+    expected = 1 - np.cos([np.pi / 12, np.pi / 2])
+
+    def loss(predictions, **options):
+        return circular(predictions, targets, period=24.0, where=where, **options)
+
+    apart = loss(predictions, reduction="none")
+    np.testing.assert_allclose(apart, [*expected, 0], rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(loss(predictions, weights=weights), expected @ [1, 3] / 4, rtol=1e-5)
+    gradient = jax.grad(loss)(predictions)
+    assert gradient[2] == 0
+    assert jnp.isfinite(gradient).all()
+    with pytest.raises(ValueError, match="circular: shapes must be equal"):
+        circular(jnp.zeros(2), jnp.zeros((2, 1)), period=24.0)
