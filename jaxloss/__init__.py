@@ -16,12 +16,23 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.core.reducing import PartialMean as PartialMean
     from jaxloss.core.reducing import partial_mean as partial_mean
     from jaxloss.losses import box as box
+    from jaxloss.losses import class_margin as class_margin
     from jaxloss.losses import classification as classification
+    from jaxloss.losses import counts as counts
+    from jaxloss.losses import divergence as divergence
     from jaxloss.losses import imbalance as imbalance
+    from jaxloss.losses import likelihood as likelihood
+    from jaxloss.losses import margin as margin
+    from jaxloss.losses import noise as noise
+    from jaxloss.losses import noise_correction as noise_correction
     from jaxloss.losses import pairs as pairs
+    from jaxloss.losses import power_divergence as power_divergence
     from jaxloss.losses import ranking as ranking
+    from jaxloss.losses import redescending as redescending
     from jaxloss.losses import region as region
     from jaxloss.losses import regression as regression
+    from jaxloss.losses import relative as relative
+    from jaxloss.losses import robust as robust
 
 
 def __getattr__(name: str) -> object:

@@ -85,5 +85,15 @@ def _make(argument: Argument, names: list[str], key: Array) -> Array:
         case "boxes" | "target_boxes":
             corner, size = jax.random.uniform(key, (2, *shape[:-1], shape[-1] // 2))
             return jnp.concatenate([corner, corner + 0.5 + size], -1)
+        case "transitions":
+            return jax.nn.softmax(jax.random.normal(key, shape))
+        case "target_counts":
+            return jax.random.randint(key, shape, 0, 6)
+        case "factors":  # of a covariance
+            return jnp.tril(jax.random.uniform(key, shape, minval=0.7, maxval=2.0))
+        case "scales" | "concentrations" | "amounts" | "target_amounts":
+            return jax.random.uniform(key, shape, minval=0.7, maxval=3.0)
+        case "target_log_probabilities":
+            return jax.nn.log_softmax(jax.random.normal(key, shape))
         case _:
             return jax.random.normal(key, shape)

@@ -19,7 +19,7 @@ import pytest
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxloss import box, catalogue, partial_mean
+from jaxloss import box, catalogue, counts, partial_mean
 from tests.inputs import Argument, example, positional, where_of
 
 Loss = Callable[..., Any]
@@ -39,9 +39,8 @@ jit = functools.partial(
         "xla_llvm_disable_expensive_passes": True,
     },
 )
-
-
 HOLDS_A_PART_CONSTANT = {box.ciou}
+DENSITIES = {e.loss for e in catalogue.entries() if e.family == "likelihood"} | {counts.gamma}
 
 
 # Conventions of form
@@ -182,6 +181,8 @@ def test_vmap_is_a_loop(loss: Loss):
 
 @every_loss
 def test_is_not_negative(loss: Loss):
+    if loss in DENSITIES:
+        pytest.skip("a density may exceed one")
     assert (facts(loss)["none"] >= 0).all()
 
 

@@ -4,7 +4,8 @@ Masking the result alone would not do: the gradient of a masked ``NaN`` or ``inf
 So the inputs are cleaned before the mathematics, and their gradient is then exactly zero.
 """
 
-from typing import NamedTuple
+import itertools
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
@@ -94,3 +95,25 @@ def labeled(
     classes = logits.shape[-1]
     poison = poison_unless_class(name, labels, classes)
     return Labeled(logits, labels.clip(0, classes - 1).astype(jnp.int32), poison)
+
+
+def elements(
+    name: str, where: Bool[ArrayLike, "*#shape"] | None, **arrays: ArrayLike
+) -> list[Float[Array, "*shape"]]:
+    """Check arrays of one shape, the first floating-point; zero where ``where`` is false."""
+    require_floating(name, **dict(itertools.islice(arrays.items(), 1)))
+    checked = same_shape(name, **arrays)
+    selected = selection(name, where, checked[0].shape)
+    return [masked(array, selected) for array in checked]
+
+
+def rows(
+    name: str, where: Bool[ArrayLike, "*#batch"] | None, **arrays: ArrayLike
+) -> list[Float[Array, "*batch classes"]]:
+    """Likewise, with ``where`` over all axes but the last."""
+    first: dict[str, Any] = dict(itertools.islice(arrays.items(), 1))
+    require_floating(name, **first)
+    require_rank(name, 1, wanted="rows of classes", **first)
+    checked = same_shape(name, **arrays)
+    selected = selection(name, where, checked[0].shape[:-1])
+    return [masked(array, selected) for array in checked]

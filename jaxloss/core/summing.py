@@ -8,13 +8,13 @@ stored. On any other platform these are plain sums.
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Inexact
 
 BLOCK = 1024
 
 
 @jax.custom_jvp
-def row_sum(x: Float[Array, "*batch columns"]) -> Float[Array, "*batch"]:
+def row_sum(x: Inexact[Array, "*batch columns"]) -> Inexact[Array, "*batch"]:
     """The sum over the last axis."""
     if x.shape[-1] < 16 or is_explicitly_sharded(x):
         return x.sum(-1)
@@ -24,11 +24,11 @@ def row_sum(x: Float[Array, "*batch columns"]) -> Float[Array, "*batch"]:
 @row_sum.defjvp
 def _row_sum_jvp(
     primals: tuple[Array, ...], tangents: tuple[Array, ...]
-) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
+) -> tuple[Inexact[Array, "*batch"], Inexact[Array, "*batch"]]:
     return row_sum(*primals), tangents[0].sum(-1)
 
 
-def total(x: Float[Array, "*shape"]) -> Float[Array, ""]:
+def total(x: Inexact[Array, "*shape"]) -> Inexact[Array, ""]:
     """The sum of all elements."""
     if x.size < 16 * BLOCK or is_explicitly_sharded(x):
         return x.sum()
@@ -38,7 +38,7 @@ def total(x: Float[Array, "*shape"]) -> Float[Array, ""]:
     return row_sum(x).sum()
 
 
-def _by_product(x: Float[Array, "*batch columns"]) -> Float[Array, "*batch"]:
+def _by_product(x: Inexact[Array, "*batch columns"]) -> Inexact[Array, "*batch"]:
     whole = x.shape[-1] // BLOCK * BLOCK
     rest = _with_ones(x[..., whole:])
     if not whole:
@@ -46,7 +46,7 @@ def _by_product(x: Float[Array, "*batch columns"]) -> Float[Array, "*batch"]:
     return _with_ones(x[..., :whole].reshape(*x.shape[:-1], -1, BLOCK)).sum(-1) + rest
 
 
-def _with_ones(x: Float[Array, "*batch columns"]) -> Float[Array, "*batch"]:
+def _with_ones(x: Inexact[Array, "*batch columns"]) -> Inexact[Array, "*batch"]:
     return jnp.matmul(x, jnp.ones(x.shape[-1], x.dtype), precision="highest")
 
 

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
 
-from jaxloss.core.checks import check_unit_interval, require_floating, require_rank
+from jaxloss.core.checks import check_unit_interval
 from jaxloss.core.classes import label_nll, soft_nll, times
 from jaxloss.core.compiling import compiled
-from jaxloss.core.inputs import Scalar, labeled, masked, same_shape, selection
+from jaxloss.core.inputs import Scalar, elements, labeled, rows
 from jaxloss.core.reducing import Reduction, reduce
 
 
@@ -91,11 +91,7 @@ def soft_cross_entropy(
         Good, "Rational Decisions", 1952.
     """
     name = "soft_cross_entropy"
-    require_floating(name, logits=logits)
-    require_rank(name, 1, wanted="rows of classes", logits=logits)
-    scores, actual = same_shape(name, logits=logits, targets=targets)
-    selected = selection(name, where, scores.shape[:-1])
-    scores, actual = masked(scores, selected), masked(actual, selected)
+    scores, actual = rows(name, where, logits=logits, targets=targets)
     actual = check_unit_interval(name, "targets", actual)
     return reduce(name, soft_nll(scores, actual), where, weights, reduction)
 
@@ -132,7 +128,8 @@ def sigmoid_cross_entropy(
         Cox, "The Regression Analysis of Binary Sequences", 1958.
     """
     name = "sigmoid_cross_entropy"
-    scores, actual = _binary(name, logits, targets, where)
+    scores, actual = elements(name, where, logits=logits, targets=targets)
+    actual = check_unit_interval(name, "targets", actual)
     distance, wrongness = _sides(scores, actual)
     loss = jnp.log1p(jnp.exp(-distance)) + times(wrongness, distance)
     return reduce(name, loss, where, weights, reduction)
@@ -206,7 +203,8 @@ def sigmoid_focal(
         Lin et al., "Focal Loss for Dense Object Detection", 2017.
     """
     name = "sigmoid_focal"
-    scores, actual = _binary(name, logits, targets, where)
+    scores, actual = elements(name, where, logits=logits, targets=targets)
+    actual = check_unit_interval(name, "targets", actual)
     distance, wrongness = _sides(scores, actual)
     far = distance > 100
     near = jnp.where(far, 0, distance)
@@ -252,7 +250,8 @@ def hinge(
         Cortes and Vapnik, "Support-Vector Networks", 1995.
     """
     name = "hinge"
-    scores, actual = _binary(name, logits, targets, where)
+    scores, actual = elements(name, where, logits=logits, targets=targets)
+    actual = check_unit_interval(name, "targets", actual)
     return reduce(name, jax.nn.relu(margin - (2 * actual - 1) * scores), where, weights, reduction)
 
 
@@ -289,31 +288,13 @@ def kl(
         Kullback and Leibler, "On Information and Sufficiency", 1951.
     """
     name = "kl"
-    require_floating(name, log_probabilities=log_probabilities)
-    require_rank(name, 1, wanted="rows of classes", log_probabilities=log_probabilities)
-    predicted, actual = same_shape(name, log_probabilities=log_probabilities, targets=targets)
-    selected = selection(name, where, predicted.shape[:-1])
-    predicted, actual = masked(predicted, selected), masked(actual, selected)
+    predicted, actual = rows(name, where, log_probabilities=log_probabilities, targets=targets)
     actual = check_unit_interval(name, "targets", actual)
     possible = actual > 0
     log_ratio = jnp.log(jnp.where(possible, actual, 1)) - jnp.where(possible, predicted, 0)
     excess = actual * (log_ratio + jnp.expm1(-log_ratio))
     loss = jnp.where(possible, excess, jnp.exp(predicted)).sum(-1)
     return reduce(name, loss, where, weights, reduction)
-
-
-def _binary(
-    name: str,
-    logits: Float[ArrayLike, "*shape"],
-    targets: Real[ArrayLike, "*shape"],
-    where: Bool[ArrayLike, "*#shape"] | None,
-) -> list[Float[Array, "*shape"]]:
-    """Logits and yes-or-no targets, checked and cleaned."""
-    require_floating(name, logits=logits)
-    arrays = same_shape(name, logits=logits, targets=targets)
-    selected = selection(name, where, arrays[0].shape)
-    scores, actual = (masked(array, selected) for array in arrays)
-    return [scores, check_unit_interval(name, "targets", actual)]
 
 
 def _sides(

@@ -1,0 +1,24 @@
+"""Functions of the exponential that keep their digits near zero, in value and in slope."""
+
+import math
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def complement(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """``1 - e^-x`` for ``x >= 0``: how far a probability ``e^-x`` is from one.
+
+    Far from 0 not by ``expm1``, whose derivative in JAX is the value plus one: 1 - 1.
+    """
+    near = x < 1
+    far = 1 - jnp.exp(-jnp.where(near, 1, x))
+    return jnp.where(near, -jnp.expm1(-jnp.where(near, x, 0)), far)
+
+
+def exponential_series(order: int, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    r"""The rest of the exponential series, :math:`\sum_k x^k / (k + o)!`, for ``abs(x) < 1``."""
+    total = jnp.ones_like(x)
+    for k in range(18, 0, -1):
+        total = 1 + x / (k + order) * total
+    return total / math.factorial(order)

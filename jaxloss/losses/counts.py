@@ -1,0 +1,400 @@
+"""Negative log-likelihoods and deviances of counts, and of other amounts that are not negative.
+
+Models predict the logarithm of the mean. All constants are there. As in Loader's saddle-point
+expansion, what is computed is the distance of a target from its mean: a textbook's difference of
+log-gammas has no digit left at a million counts.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Bool, Float, Real
+
+from jaxloss.core.checks import check_not_negative, check_positive
+from jaxloss.core.compiling import compiled
+from jaxloss.core.inputs import Scalar, masked, same_shape, selection
+from jaxloss.core.reducing import Reduction, reduce
+
+
+@compiled("reduction")
+def poisson(
+    log_rates: Real[ArrayLike, "*shape"],
+    target_counts: Real[ArrayLike, "*shape"],
+    *,
+    where: Bool[ArrayLike, "*#shape"] | None = None,
+    weights: Real[ArrayLike, "..."] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""Negative log-likelihood of a Poisson distribution of counts.
+
+    .. math::
+        \ell = \lambda - k \log \lambda + \log k!, \qquad \lambda = e^{\text{log\_rates}}
+
+    For counts of independent events; if they vary more, see :func:`negative_binomial`. The
+    gradient is :math:`\lambda - k`. The unreduced shape is that of ``log_rates``.
+
+    Args:
+        target_counts: :math:`k`, not negative.
+        where, weights, reduction: see :func:`jaxloss.core.reducing.reduce`.
+
+    Example:
+        >>> poisson(jnp.log(2.0), 3)
+        Array(1.71231...
+
+    Reference:
+        Nelder & Wedderburn, "Generalized Linear Models", 1972.
+    """
+    name = "poisson"
+    (log_rate,), count = _inputs(name, where, target_counts, log_rates=log_rates)
+    return reduce(name, _poisson(log_rate, count), where, weights, reduction)
+
+
+@compiled("reduction")
+def negative_binomial(
+    log_rates: Real[ArrayLike, "*shape"],
+    concentrations: Real[ArrayLike, "*shape"],
+    target_counts: Real[ArrayLike, "*shape"],
+    *,
+    where: Bool[ArrayLike, "*#shape"] | None = None,
+    weights: Real[ArrayLike, "..."] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""Negative log-likelihood of a negative binomial distribution of counts.
+
+    .. math::
+        \ell = -\log \frac{\Gamma(k + r)}{\Gamma(r)\, k!}
+            - r \log \frac{r}{r + \mu} - k \log \frac{\mu}{r + \mu},
+        \qquad \mu = e^{\text{log\_rates}}
+
+    Counts with mean :math:`\mu` and variance :math:`\mu + \mu^2 / r`: :func:`poisson`, as :math:`r`
+    grows. From torch's ``logits``, ``log_rates`` is ``logits + jnp.log(total_count)``. The
+    unreduced shape is that of ``log_rates``.
+
+    Args:
+        concentrations: :math:`r`, positive; torch's ``total_count``, inverse of the dispersion.
+        target_counts: :math:`k`, not negative.
+        where, weights, reduction: see :func:`jaxloss.core.reducing.reduce`.
+
+    Example:
+        >>> negative_binomial(jnp.log(2.0), 1.0, 3)
+        Array(2.31500...
+
+    Reference:
+        Salinas et al., "DeepAR: Probabilistic Forecasting with Autoregressive Recurrent
+        Networks", 2020.
+    """
+    name = "negative_binomial"
+    (log_rate, concentration), count = _inputs(
+        name, where, target_counts, log_rates=log_rates, concentrations=concentrations
+    )
+    loss = _negative_binomial(log_rate, concentration, count)
+    return reduce(name, loss, where, weights, reduction)
+
+
+@compiled("reduction")
+def zero_inflated_poisson(
+    log_rates: Real[ArrayLike, "*shape"],
+    zero_logits: Real[ArrayLike, "*shape"],
+    target_counts: Real[ArrayLike, "*shape"],
+    *,
+    where: Bool[ArrayLike, "*#shape"] | None = None,
+    weights: Real[ArrayLike, "..."] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""Negative log-likelihood of counts that are zero or from a Poisson distribution.
+
+    .. math::
+        P(k) = \pi\, [k = 0] + (1 - \pi)\, \text{Poisson}(k; e^{\text{log\_rates}}),
+        \qquad \ell = -\log P(k)
+
+    For more zeros than :func:`poisson` explains. The unreduced shape is that of ``log_rates``.
+
+    Args:
+        zero_logits: of :math:`\pi`, the probability that there is nothing to count.
+        target_counts: :math:`k`, not negative.
+        where, weights, reduction: see :func:`jaxloss.core.reducing.reduce`.
+
+    Example:
+        >>> zero_inflated_poisson(jnp.log(2.0), 0.0, 0)
+        Array(0.56621...
+
+    Reference:
+        Lambert, "Zero-Inflated Poisson Regression, with an Application to Defects in
+        Manufacturing", 1992.
+    """
+    name = "zero_inflated_poisson"
+    (log_rate, zero_logit), count = _inputs(
+        name, where, target_counts, log_rates=log_rates, zero_logits=zero_logits
+    )
+    loss = _zero_inflated(zero_logit, _poisson(log_rate, count), count)
+    return reduce(name, loss, where, weights, reduction)
+
+
+@compiled("reduction")
+def zero_inflated_negative_binomial(
+    log_rates: Real[ArrayLike, "*shape"],
+    concentrations: Real[ArrayLike, "*shape"],
+    zero_logits: Real[ArrayLike, "*shape"],
+    target_counts: Real[ArrayLike, "*shape"],
+    *,
+    where: Bool[ArrayLike, "*#shape"] | None = None,
+    weights: Real[ArrayLike, "..."] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""Negative log-likelihood of counts that are zero or from a negative binomial distribution.
+
+    .. math::
+        P(k) = \pi\, [k = 0] + (1 - \pi)\, \text{NB}(k; e^{\text{log\_rates}}, r),
+        \qquad \ell = -\log P(k)
+
+    As :func:`zero_inflated_poisson`, over :func:`negative_binomial`; usual for gene expression.
+    The unreduced shape is that of ``log_rates``.
+
+    Args:
+        concentrations: :math:`r`, positive.
+        zero_logits, target_counts: see :func:`zero_inflated_poisson`.
+        where, weights, reduction: see :func:`jaxloss.core.reducing.reduce`.
+
+    Example:
+        >>> zero_inflated_negative_binomial(jnp.log(2.0), 1.0, 0.0, 0)
+        Array(0.40546...
+
+    Reference:
+        Lopez et al., "Deep Generative Modeling for Single-Cell Transcriptomics", 2018.
+    """
+    name = "zero_inflated_negative_binomial"
+    parameters = {"log_rates": log_rates, "concentrations": concentrations}
+    (log_rate, concentration, zero_logit), count = _inputs(
+        name, where, target_counts, **parameters, zero_logits=zero_logits
+    )
+    loss = _zero_inflated(zero_logit, _negative_binomial(log_rate, concentration, count), count)
+    return reduce(name, loss, where, weights, reduction)
+
+
+@compiled("reduction")
+def gamma(
+    log_means: Real[ArrayLike, "*shape"],
+    concentrations: Real[ArrayLike, "*shape"],
+    target_amounts: Real[ArrayLike, "*shape"],
+    *,
+    where: Bool[ArrayLike, "*#shape"] | None = None,
+    weights: Real[ArrayLike, "..."] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""Negative log-likelihood of a gamma distribution of positive amounts.
+
+    .. math::
+        \ell = k \frac{t}{\mu} - k \log \frac{k}{\mu} - (k - 1) \log t + \log \Gamma(k),
+        \qquad \mu = e^{\text{log\_means}}
+
+    Amounts that vary in proportion to their mean, by the fraction :math:`1 / \sqrt k`; with
+    ``concentrations`` 1 the exponential distribution. The unreduced shape is that of ``log_means``.
+
+    Args:
+        concentrations: :math:`k`, positive; also known as shape.
+        target_amounts: :math:`t`, positive.
+        where, weights, reduction: see :func:`jaxloss.core.reducing.reduce`.
+
+    Example:
+        >>> gamma(jnp.log(2.0), 1.0, 2.0)
+        Array(1.69314...
+
+    Reference:
+        McCullagh & Nelder, "Generalized Linear Models", 2nd ed., 1989.
+    """
+    name = "gamma"
+    log_mean, concentration, amount = same_shape(
+        name, log_means=log_means, concentrations=concentrations, target_amounts=target_amounts
+    )
+    selected = selection(name, where, log_mean.shape)
+    log_mean = masked(log_mean, selected)
+    concentration = check_positive(name, "concentrations", masked(concentration, selected, fill=1))
+    amount = check_positive(name, "target_amounts", masked(amount, selected, fill=1))
+    surprise = jnp.log(amount) - log_mean
+    loss = concentration * (jnp.expm1(surprise) - surprise) + jnp.log(amount)
+    loss += _stirling_rest(concentration) + jnp.log(2 * math.pi / concentration) / 2
+    return reduce(name, loss, where, weights, reduction)
+
+
+@compiled("reduction")
+def tweedie(
+    log_means: Real[ArrayLike, "*shape"],
+    target_amounts: Real[ArrayLike, "*shape"],
+    *,
+    power: Scalar = 1.5,
+    where: Bool[ArrayLike, "*#shape"] | None = None,
+    weights: Real[ArrayLike, "..."] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""Deviance of amounts whose variance is a power of their mean.
+
+    .. math::
+        \ell = 2 \left( \frac{t^{2 - p}}{(1 - p)(2 - p)} - \frac{t\, \mu^{1 - p}}{1 - p}
+            + \frac{\mu^{2 - p}}{2 - p} \right), \qquad \mu = e^{\text{log\_means}}
+
+    With ``power`` 0 the squared error, 1 twice :func:`poisson`, 2 twice :func:`gamma` of
+    concentration 1, up to terms without :math:`\mu`; at 1 and 2 the limit, exactly. Between them
+    amounts may be zero, as rainfall and claims. The unreduced shape is that of ``log_means``.
+
+    Args:
+        target_amounts: :math:`t`, not negative; with ``power`` 2 or more, positive.
+        power: :math:`p`, to which the variance grows with the mean.
+        where, weights, reduction: see :func:`jaxloss.core.reducing.reduce`.
+
+    Example:
+        >>> tweedie(jnp.zeros(2), jnp.array([0.0, 4.0]), power=1.5, reduction="none")
+        Array([4., 4.], dtype=float32)
+
+    Reference:
+        Jorgensen, "Exponential Dispersion Models", 1987.
+    """
+    name = "tweedie"
+    log_mean, amount = same_shape(name, log_means=log_means, target_amounts=target_amounts)
+    selected = selection(name, where, log_mean.shape)
+    log_mean = masked(log_mean, selected)
+    amount = check_not_negative(name, "target_amounts", masked(amount, selected, fill=1))
+    none, rest = amount == 0, 2 - jnp.asarray(power).astype(amount.dtype)
+    some = _half_deviance(rest, log_mean, jnp.log(jnp.where(none, 1, amount)))
+    missed = jnp.exp(rest * log_mean) / jnp.where(rest > 0, rest, 1)
+    loss = 2 * jnp.where(none, jnp.where(rest > 0, missed, jnp.inf), some)
+    return reduce(name, loss, where, weights, reduction)
+
+
+def _inputs(
+    name: str,
+    where: Bool[ArrayLike, "*#shape"] | None,
+    target_counts: Real[ArrayLike, "*shape"],
+    **parameters: Real[ArrayLike, "*shape"],
+) -> tuple[list[Float[Array, "*shape"]], Float[Array, "*shape"]]:
+    """The parameters and the counts, harmless where ``where`` is false."""
+    *predicted, count = same_shape(name, **parameters, target_counts=target_counts)
+    selected = selection(name, where, count.shape)
+    predicted = [masked(x, selected, fill=1) for x in predicted]
+    if "concentrations" in parameters:
+        predicted[1] = check_positive(name, "concentrations", predicted[1])
+    return predicted, check_not_negative(name, "target_counts", masked(count, selected))
+
+
+def _poisson(
+    log_rate: Float[Array, "*shape"], count: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    """Half the deviance, and Stirling's formula for the rest; without counts, the rate."""
+    none = count == 0
+    some = jnp.where(none, 1, count)
+    surprise = jnp.where(none, 0, log_rate) - jnp.log(some)
+    deviance = some * (jnp.expm1(surprise) - surprise)
+    rest = jnp.log(2 * math.pi * some) / 2 + _stirling_rest(some)
+    return jnp.where(none, jnp.exp(jnp.where(none, log_rate, 0)), deviance + rest)
+
+
+def _negative_binomial(
+    log_rate: Float[Array, "*shape"],
+    concentration: Float[Array, "*shape"],
+    count: Float[Array, "*shape"],
+) -> Float[Array, "*shape"]:
+    """As :func:`_poisson`; half the deviance is here a sum over counts and concentration."""
+    none = count == 0
+    some = jnp.where(none, 1, count)
+    total, log_rest = concentration + some, jnp.log(concentration)
+    surprise = jnp.where(none, 0, log_rate) - jnp.log(some)
+    deviance = concentration * _log_blend(some / total, concentration / total, surprise)
+    deviance += some * _log_blend(concentration / total, some / total, -surprise)
+    rest = (jnp.log(2 * math.pi * some) + jnp.log(total) - log_rest) / 2
+    rest += _stirling_rest(some) + _stirling_rest(concentration) - _stirling_rest(total)
+    nothing = concentration * jax.nn.softplus(log_rate - log_rest)
+    return jnp.where(none, nothing, deviance + rest)
+
+
+def _log_blend(
+    share: Float[Array, "*shape"], rest: Float[Array, "*shape"], x: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    """``log(rest + share * exp(x))``, of shares that add up to one: zero for ``x`` zero."""
+    excess = share * jnp.expm1(jnp.minimum(x, 80))
+    near = (excess > -0.5) & (x < 80)
+    far = jnp.logaddexp(jnp.log(rest), jnp.log(share) + jnp.where(near, 0, x))
+    return jnp.where(near, jnp.log1p(jnp.where(near, excess, 0)), far)
+
+
+def _zero_inflated(
+    zero_logit: Float[Array, "*shape"],
+    loss: Float[Array, "*shape"],
+    count: Float[Array, "*shape"],
+) -> Float[Array, "*shape"]:
+    """What ``loss`` becomes if counts may also be zero for another reason."""
+    none = count == 0
+    nothing = jnp.where(none, loss, 0)
+    excess = jnp.expm1(-nothing) * jax.nn.sigmoid(-zero_logit)
+    near = excess > -0.5
+    low = -jnp.log1p(jnp.where(near, excess, 0))
+    high = jax.nn.softplus(zero_logit) - jnp.logaddexp(zero_logit, -nothing)
+    return jnp.where(none, jnp.where(near, low, high), jax.nn.softplus(zero_logit) + loss)
+
+
+def _stirling_rest(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    r"""What Stirling's formula leaves of :math:`\log \Gamma(x)`, some :math:`1 / (12 x)`.
+
+    That is :math:`\log \Gamma(x) - (x - \frac12) \log x + x - \frac12 \log 2 \pi`: by its
+    asymptotic series from 6 on, below by six steps of the recurrence.
+    """
+    small = x < 6
+    lower = jnp.where(small, x, 1)
+    steps = [(n + 0.5) * jnp.log1p(1 / n) - 1 for n in (lower + k for k in range(6))]
+    start = jnp.where(small, lower + 6, x)
+    square = 1 / start / start
+    series = -3617 / 122400
+    for coefficient in (
+        1 / 156, -691 / 360360, 1 / 1188, -1 / 1680, 1 / 1260, -1 / 360, 1 / 12
+    ):  # fmt: skip
+        series = coefficient + series * square
+    return series / start + jnp.where(small, sum(steps), 0)
+
+
+@jax.custom_jvp
+def _half_deviance(
+    rest: Float[Array, ""], log_mean: Float[Array, "*shape"], log_amount: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    """Half of Tweedie's deviance; slopes taken through the scaling would be small differences."""
+    return jnp.exp(rest * log_mean) * _deviance_at_one(rest, log_amount - log_mean)
+
+
+@_half_deviance.defjvp
+def _half_deviance_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
+    rest, log_mean, log_amount = primals
+    surprise, size = log_amount - log_mean, jnp.exp(rest * log_mean)
+    at_one, bend = jax.jvp(lambda b: _deviance_at_one(b, surprise), (rest,), (tangents[0],))
+    tangent = size * (bend + log_mean * tangents[0] * at_one)
+    tangent -= size * jnp.expm1(surprise) * tangents[1]
+    tangent += size * jnp.exp(surprise) * _growth(rest - 1, surprise) * tangents[2]
+    return _half_deviance(*primals), tangent
+
+
+def _deviance_at_one(rest: Float[Array, ""], x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    r"""Half of Tweedie's deviance of :math:`e^x` from a mean of 1; ``rest`` is :math:`b = 2 - p`.
+
+    It is :math:`\int_0^x e^u (e^{(b - 1) u} - 1) / (b - 1)\, du`, near zero by its series, which
+    is positive and knows no limits, far away by closed forms for either side of ``power`` 1.5.
+    """
+    near = jnp.abs(x) < 0.5
+    inner, outer = jnp.where(near, x, 0), jnp.where(near, 1, x)
+    series, term, coefficient = jnp.zeros_like(x), inner, jnp.zeros_like(rest)
+    for n in range(2, 18):
+        term, coefficient = term * inner / n, 1 + rest * coefficient
+        series += coefficient * term
+    low = rest < 0.5
+    below = jnp.expm1(outer) - _growth(jnp.where(low, rest, 0), outer)
+    above = jnp.exp(outer) * _growth(jnp.where(low, 0, rest - 1), outer) - jnp.expm1(outer)
+    far = jnp.where(low, below, above) / jnp.where(low, 1 - rest, rest)
+    return jnp.where(near, series, far)
+
+
+def _growth(rate: Float[Array, ""], x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """``expm1(rate * x) / rate``, which for a rate of 0 is ``x``."""
+    small = jnp.abs(rate * x) < 0.25
+    power = jnp.where(small, rate * x, 0)
+    series = 1 + power / 12
+    for n in range(11, 1, -1):
+        series = 1 + power / n * series
+    rate, distance = jnp.where(small, 1, rate), jnp.where(small, 0, x)
+    return jnp.where(small, x * series, jnp.expm1(rate * distance) / rate)

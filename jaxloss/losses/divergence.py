@@ -1,0 +1,261 @@
+r"""Divergences between two distributions, both given as log-probabilities.
+
+The prediction is :math:`q`, the target :math:`t`; :func:`jaxloss.losses.classification.kl` is their
+forward Kullback-Leibler divergence, and :mod:`jaxloss.losses.power_divergence` has whole families
+of them. Every loss here is a sum of non-negative terms in the logarithm of :math:`t/q`, so that it
+keeps its digits where the two nearly agree. An event that both exclude, at ``-inf``, costs nothing.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Bool, Float, Real
+
+from jaxloss.core.checks import check_unit_interval
+from jaxloss.core.classes import times
+from jaxloss.core.compiling import compiled
+from jaxloss.core.exponentials import complement
+from jaxloss.core.inputs import Scalar, rows
+from jaxloss.core.reducing import Reduction, reduce
+
+
+@compiled("reduction")
+def reverse_kl(
+    log_probabilities: Float[ArrayLike, "*batch classes"],
+    target_log_probabilities: Float[ArrayLike, "*batch classes"],
+    *,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    weights: Real[ArrayLike, "..."] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""Kullback-Leibler divergence of the target from the prediction.
+
+    .. math::
+        \ell = \sum_c q_c \log \frac{q_c}{t_c}
+
+    Where the forward divergence asks the prediction to cover all of the target, this one asks it to
+    stay within: it picks a mode. Infinite if the prediction allows what the target excludes. The
+    unreduced shape is ``*batch``.
+
+    Args:
+        where, weights, reduction: see :func:`jaxloss.core.reducing.reduce`.
+
+    Example:
+        >>> q, t = jnp.array([0.5, 0.5]), jnp.array([0.8, 0.2])
+        >>> reverse_kl(jnp.log(q), jnp.log(t))  # log(5/4)
+        Array(0.2231435...
+
+    Reference:
+        Kullback and Leibler, "On Information and Sufficiency", 1951.
+    """
+    predicted, actual = rows(
+        "reverse_kl",
+        where,
+        log_probabilities=log_probabilities,
+        target_log_probabilities=target_log_probabilities,
+    )
+    loss = _relative(predicted, actual, _log_ratio(predicted, actual)).sum(-1)
+    return reduce("reverse_kl", loss, where, weights, reduction)
+
+
+@compiled("reduction")
+def jensen_shannon(
+    log_probabilities: Float[ArrayLike, "*batch classes"],
+    target_log_probabilities: Float[ArrayLike, "*batch classes"],
+    *,
+    target_share: Scalar = 0.5,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    weights: Real[ArrayLike, "..."] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""How far two distributions are, in the mean, from their mixture.
+
+    .. math::
+        \ell = \pi \operatorname{KL}(t \,\|\, m) + (1 - \pi) \operatorname{KL}(q \,\|\, m),
+        \qquad m = \pi t + (1 - \pi) q
+
+    Symmetric at 1/2, and at most the entropy of :math:`(\pi, 1 - \pi)`: an excluded event costs
+    little. Divided by :math:`\pi` it becomes the forward divergence for small :math:`\pi`; divided
+    by :math:`1 - \pi`, the reverse one as :math:`\pi` nears 1. The unreduced shape is
+    ``*batch``.
+
+    Args:
+        target_share: :math:`\pi`, the share of the target in the mixture; between 0 and 1.
+        where, weights, reduction: see :func:`jaxloss.core.reducing.reduce`.
+
+    Example:
+        >>> q, t = jnp.array([0.5, 0.5]), jnp.array([0.8, 0.2])
+        >>> jensen_shannon(jnp.log(q), jnp.log(t))
+        Array(0.0506...
+
+    Reference:
+        Lin, "Divergence Measures Based on the Shannon Entropy", 1991.
+    """
+    name = "jensen_shannon"
+    predicted, actual = rows(
+        name,
+        where,
+        log_probabilities=log_probabilities,
+        target_log_probabilities=target_log_probabilities,
+    )
+    share = check_unit_interval(name, "target_share", jnp.asarray(target_share))
+    likelier, gap = _apart(predicted, actual)
+    # The logarithm of the mixture, as a drop from that of the likelier of the two.
+    drop = jnp.log1p(jnp.where(likelier, share - 1, -share) * complement(gap))
+    mixture = jnp.where(likelier, actual, predicted) + drop
+    over_target, over_predicted = jnp.where(likelier, 0, gap), jnp.where(likelier, gap, 0)
+    loss = share * _relative(actual, mixture, drop + over_target)
+    loss += (1 - share) * _relative(predicted, mixture, drop + over_predicted)
+    return reduce(name, loss.sum(-1), where, weights, reduction)
+
+
+@compiled("reduction")
+def total_variation(
+    log_probabilities: Float[ArrayLike, "*batch classes"],
+    target_log_probabilities: Float[ArrayLike, "*batch classes"],
+    *,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    weights: Real[ArrayLike, "..."] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""Largest difference between the probabilities that two distributions give to any event.
+
+    .. math::
+        \ell = \frac12 \sum_c |t_c - q_c|
+
+    Between 0 and 1. Its gradient does not fade as the two approach, except for classes on which
+    they agree, where it is 0. The unreduced shape is ``*batch``.
+
+    Args:
+        where, weights, reduction: see :func:`jaxloss.core.reducing.reduce`.
+
+    Example:
+        >>> q, t = jnp.array([0.5, 0.5]), jnp.array([0.8, 0.2])
+        >>> total_variation(jnp.log(q), jnp.log(t))
+        Array(0.3...
+
+    Reference:
+        Levin, Peres and Wilmer, "Markov Chains and Mixing Times", 2009.
+    """
+    name = "total_variation"
+    predicted, actual = rows(
+        name,
+        where,
+        log_probabilities=log_probabilities,
+        target_log_probabilities=target_log_probabilities,
+    )
+    likelier, gap = _apart(predicted, actual)
+    distance = jnp.exp(jnp.where(likelier, actual, predicted)) * complement(gap)
+    loss = jnp.where(gap == 0, 0, distance).sum(-1) / 2
+    return reduce(name, loss, where, weights, reduction)
+
+
+@compiled("reduction")
+def hellinger(
+    log_probabilities: Float[ArrayLike, "*batch classes"],
+    target_log_probabilities: Float[ArrayLike, "*batch classes"],
+    *,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    weights: Real[ArrayLike, "..."] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""Half the squared distance between the square roots of two distributions.
+
+    .. math::
+        \ell = \frac12 \sum_c \left( \sqrt{t_c} - \sqrt{q_c} \right)^2 = 1 - \sum_c \sqrt{t_c q_c}
+
+    Between 0 and 1; its root is a metric. A quarter of the alpha divergence at order 1/2. The
+    unreduced shape is ``*batch``.
+
+    Args:
+        where, weights, reduction: see :func:`jaxloss.core.reducing.reduce`.
+
+    Example:
+        >>> q, t = jnp.array([0.5, 0.5]), jnp.array([0.8, 0.2])
+        >>> hellinger(jnp.log(q), jnp.log(t))
+        Array(0.0513...
+
+    Reference:
+        Hellinger, "Neue Begründung der Theorie quadratischer Formen von unendlichvielen
+        Veränderlichen", 1909.
+    """
+    predicted, actual = rows(
+        "hellinger",
+        where,
+        log_probabilities=log_probabilities,
+        target_log_probabilities=target_log_probabilities,
+    )
+    likelier, gap = _apart(predicted, actual)
+    scale = jnp.exp(jnp.where(likelier, actual, predicted))
+    loss = (scale * jnp.square(complement(gap / 2))).sum(-1) / 2
+    return reduce("hellinger", loss, where, weights, reduction)
+
+
+@compiled("reduction")
+def chi_squared(
+    log_probabilities: Float[ArrayLike, "*batch classes"],
+    target_log_probabilities: Float[ArrayLike, "*batch classes"],
+    *,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    weights: Real[ArrayLike, "..."] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""Squared difference of two distributions, relative to the prediction.
+
+    .. math::
+        \ell = \sum_c \frac{(t_c - q_c)^2}{q_c}
+
+    Twice the alpha divergence at order 2, and the variance of the weights :math:`t/q` of
+    importance sampling. Infinite if the prediction excludes what the target does not. The
+    unreduced shape is ``*batch``.
+
+    Args:
+        where, weights, reduction: see :func:`jaxloss.core.reducing.reduce`.
+
+    Example:
+        >>> q, t = jnp.array([0.5, 0.5]), jnp.array([0.8, 0.2])
+        >>> chi_squared(jnp.log(q), jnp.log(t))
+        Array(0.36...
+
+    Reference:
+        Pearson, "On the Criterion That a Given System of Deviations from the Probable ... Can Be
+        Reasonably Supposed to Have Arisen from Random Sampling", 1900.
+    """
+    predicted, actual = rows(
+        "chi_squared",
+        where,
+        log_probabilities=log_probabilities,
+        target_log_probabilities=target_log_probabilities,
+    )
+    likelier, gap = _apart(predicted, actual)
+    scale = jnp.exp(jnp.where(likelier, actual + gap, predicted))
+    loss = (scale * jnp.square(complement(gap))).sum(-1)
+    return reduce("chi_squared", loss, where, weights, reduction)
+
+
+def _log_ratio(
+    predicted: Float[Array, "*shape"], actual: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    """``log(t / q)``, and 0 where both exclude the event."""
+    absent = jnp.isneginf(predicted) & jnp.isneginf(actual)
+    return jnp.where(absent, 0, actual) - jnp.where(absent, 0, predicted)
+
+
+def _apart(
+    predicted: Float[Array, "*shape"], actual: Float[Array, "*shape"]
+) -> tuple[Bool[Array, "*shape"], Float[Array, "*shape"]]:
+    """Whether the target gives an event the higher probability, and ``abs(log(t / q))``."""
+    ratio = _log_ratio(predicted, actual)
+    return ratio >= 0, jnp.where(ratio >= 0, ratio, -ratio)
+
+
+def _relative(
+    log_w: Float[Array, "*shape"], log_v: Float[Array, "*shape"], ratio: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    """``w log(w / v) - w + v``, not negative, given ``log(v / w)`` to all its digits."""
+    near = jnp.abs(ratio) < 1
+    x = jnp.where(near, ratio, 0)
+    w, v = jnp.exp(log_w), jnp.exp(log_v)
+    series = jnp.ones_like(x)
+    for k in range(18, 0, -1):
+        series = 1 + x / (k + 2) * series
+    far = v - w - times(w, jnp.where(near, 0, ratio))
+    return jnp.where(near, w * x * x / 2 * series, far)
