@@ -148,7 +148,7 @@ def make_train_step(
     def step(state: TrainState, batch: PyTree) -> tuple[TrainState, StepReport]:
         measure = measured(objective, has_aux, extras, state)
         terms, gradient, aux = value_and_gradient(measure, state.params, batch, accumulate)
-        loss = terms.value()
+        loss, norm = terms.value(), length(gradient)
         gradient = jax.tree.map(lambda g, p: g.astype(p.dtype), gradient, state.params)
 
         def value_at(params: PyTree, *_: Any) -> Float[Array, ""]:
@@ -162,7 +162,7 @@ def make_train_step(
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params, **extra)
         params = optax.apply_updates(state.params, updates)
 
-        finite = jnp.isfinite(loss) & all_finite(gradient) & all_finite(updates)
+        finite = jnp.isfinite(loss) & jnp.isfinite(norm) & jnp.isfinite(length(updates))
         live = state.progress.verdict.code == Reason.RUNNING
         progress = watched(tracker, max_bad, state, loss, finite)
         stepped = TrainState(
@@ -175,7 +175,7 @@ def make_train_step(
         report = StepReport(
             loss=jnp.where(live, loss, jnp.nan),
             terms={name: value for name, value in terms.values().items() if name != UNNAMED},
-            gradient_norm=length(gradient),
+            gradient_norm=norm,
             finite=finite,
             code=stepped.progress.verdict.code,
             aux=aux,
@@ -272,17 +272,12 @@ def better(best: Best, other: Best) -> Best:
     return select(lower, Best(value, other.params), best)
 
 
-def all_finite(tree: PyTree) -> Bool[Array, ""]:
-    """Whether no number in ``tree`` is NaN or infinite.
-
-    All others times 0 are 0. A norm would tell as well, but for large numbers it overflows.
-    """
-    zeros = [total(0 * leaf) for leaf in jax.tree.leaves(tree)]
-    return jnp.stack([zero == 0 for zero in zeros]).all() if zeros else jnp.bool_(True)
-
-
 def length(tree: PyTree) -> Float[Array, ""]:
-    """The Euclidean norm of all numbers in ``tree`` together."""
+    """The Euclidean norm of all numbers in ``tree`` together.
+
+    It is finite only if they are, and none is so large that its square is not. That square enters
+    the state of Adam and its like, where it would be infinite ever after.
+    """
     sizes = [at_least_float32(jnp.abs(leaf)) for leaf in jax.tree.leaves(tree)]
     return jnp.sqrt(sum((total(size * size) for size in sizes), start=jnp.zeros(())))
 
