@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 
 from jaxloss import class_margin
 from tests.oracles import Row
@@ -21,14 +22,14 @@ def optax_hinge(logits, labels):
 
 def keras_categorical_hinge(logits, labels):
     """Keras lets the label count as a rival with a logit of 0; added to all, 10 rules that out."""
-    import keras
+    keras = pytest.importorskip("keras")
 
     one_hot = np.eye(logits.shape[-1], dtype=logits.dtype)[labels]
     return keras.losses.categorical_hinge(one_hot, logits + 10)
 
 
 def torch_multi_margin(logits, labels, margin, power):
-    import torch
+    torch = pytest.importorskip("torch")
 
     return torch.nn.functional.multi_margin_loss(
         torch.tensor(logits),
@@ -41,7 +42,7 @@ def torch_multi_margin(logits, labels, margin, power):
 
 def torch_multilabel_margin(logits, targets):
     """Torch takes the indices of the classes that apply, followed by -1."""
-    import torch
+    torch = pytest.importorskip("torch")
 
     indices = np.full(targets.shape, -1)
     for row, applies in zip(indices, targets == 1, strict=True):

@@ -1,6 +1,7 @@
 """Negative log-likelihoods of counts and amounts of the peers."""
 
 import numpy as np
+import pytest
 
 from jaxloss.losses import counts
 from tests.oracles import Row
@@ -9,7 +10,8 @@ from tests.oracles import Row
 def torch_poisson(log_rates, target_counts):
     """Without the constant: torch's is Stirling's approximation."""
     import scipy.special
-    import torch
+
+    torch = pytest.importorskip("torch")
 
     loss = torch.nn.functional.poisson_nll_loss(
         torch.tensor(log_rates), torch.tensor(target_counts), reduction="none"
@@ -18,7 +20,7 @@ def torch_poisson(log_rates, target_counts):
 
 
 def torch_poisson_distribution(log_rates, target_counts):
-    import torch
+    torch = pytest.importorskip("torch")
 
     rate = torch.tensor(log_rates).exp()
     return -torch.distributions.Poisson(rate).log_prob(torch.tensor(target_counts))
@@ -35,7 +37,7 @@ def sklearn_poisson_deviance(log_rates, target_counts):
 
 
 def torch_negative_binomial(log_rates, concentrations, target_counts):
-    import torch
+    torch = pytest.importorskip("torch")
 
     log_rate, concentration, count = map(torch.tensor, (log_rates, concentrations, target_counts))
     logits = log_rate - concentration.log()
@@ -43,7 +45,7 @@ def torch_negative_binomial(log_rates, concentrations, target_counts):
 
 
 def torch_gamma(log_means, concentrations, target_amounts):
-    import torch
+    torch = pytest.importorskip("torch")
 
     log_mean, concentration, amount = map(torch.tensor, (log_means, concentrations, target_amounts))
     rate = concentration / log_mean.exp()

@@ -1,6 +1,7 @@
 """Negative log-likelihoods of the peers."""
 
 import numpy as np
+import pytest
 
 from jaxloss.losses import likelihood
 from tests.oracles import Row
@@ -8,35 +9,35 @@ from tests.oracles import Row
 
 def torch_gaussian(predictions, scales, targets):
     """Torch takes the variance."""
-    import torch
+    torch = pytest.importorskip("torch")
 
     arrays = map(torch.tensor, (predictions, targets, np.square(scales)))
     return torch.nn.GaussianNLLLoss(full=True, reduction="none")(*arrays)
 
 
 def torch_laplace(predictions, scales, targets):
-    import torch
+    torch = pytest.importorskip("torch")
 
     predicted, scale, actual = map(torch.tensor, (predictions, scales, targets))
     return -torch.distributions.Laplace(predicted, scale).log_prob(actual)
 
 
 def torch_student_t(predictions, scales, targets, df):
-    import torch
+    torch = pytest.importorskip("torch")
 
     predicted, scale, actual = map(torch.tensor, (predictions, scales, targets))
     return -torch.distributions.StudentT(df, predicted, scale).log_prob(actual)
 
 
 def torch_log_normal(predictions, scales, target_amounts):
-    import torch
+    torch = pytest.importorskip("torch")
 
     predicted, scale, actual = map(torch.tensor, (predictions, scales, target_amounts))
     return -torch.distributions.LogNormal(predicted, scale).log_prob(actual)
 
 
 def torch_multivariate_gaussian(predictions, factors, targets):
-    import torch
+    torch = pytest.importorskip("torch")
 
     predicted, factor, actual = map(torch.tensor, (predictions, factors, targets))
     normal = torch.distributions.MultivariateNormal(predicted, scale_tril=factor)
@@ -44,7 +45,7 @@ def torch_multivariate_gaussian(predictions, factors, targets):
 
 
 def torch_gaussian_mixture(component_logits, predictions, scales, targets):
-    import torch
+    torch = pytest.importorskip("torch")
 
     logits, predicted, scale, actual = map(
         torch.tensor, (component_logits, predictions, scales, targets)

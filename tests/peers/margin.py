@@ -1,17 +1,19 @@
 """Margin losses of the peers, all of which take targets of -1 and 1."""
 
+import pytest
+
 from jaxloss import margin as family
 from tests.oracles import Row
 
 
 def keras_squared_hinge(logits, targets):
-    import keras
+    keras = pytest.importorskip("keras")
 
     return keras.losses.squared_hinge(2 * targets[..., None] - 1, logits[..., None])
 
 
 def torch_soft_margin(logits, targets):
-    import torch
+    torch = pytest.importorskip("torch")
 
     return torch.nn.functional.soft_margin_loss(
         torch.tensor(logits), torch.tensor(2 * targets - 1), reduction="none"
