@@ -68,7 +68,7 @@ def long_tailed_digits(seed: int) -> tuple[Images, Images, Images]:
     """The training, validation and test sets of a seed."""
     pixels, digits = map(np.array, load_digits(return_X_y=True))
     random = np.random.default_rng(seed)
-    labels = random.permutation(CLASSES)[digits]
+    labels = random.permutation(CLASSES)[digits.astype(int)]
     chosen = [], [], []
     for label, count in enumerate(COUNTS.astype(int)):
         rows = random.permutation(np.flatnonzero(labels == label))
