@@ -7,6 +7,7 @@ So the inputs are cleaned before the mathematics, and their gradient is then exa
 import itertools
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
 
@@ -54,6 +55,11 @@ def residual(
     predicted, actual = same_shape(name, predictions=predictions, targets=targets)
     error = predicted - actual
     return masked(error, selection(name, where, error.shape))
+
+
+def modulus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """The absolute value, with slope 0 at 0, where that of ``jnp.abs`` is 1."""
+    return jax.nn.relu(x) + jax.nn.relu(-x)
 
 
 def selection(

@@ -13,7 +13,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from jaxloss.core.checks import check_positive, require_rank, require_shape
 from jaxloss.core.compiling import compiled
-from jaxloss.core.inputs import Scalar, masked, promoted, same_shape, selection
+from jaxloss.core.inputs import Scalar, masked, modulus, promoted, same_shape, selection
 from jaxloss.core.reducing import Reduction, reduce
 
 HALF_LOG_2_PI = math.log(2 * math.pi) / 2
@@ -89,7 +89,7 @@ def laplace(
         Vision?", 2017.
     """
     ratio, scale = _standardized("laplace", predictions, scales, targets, where)
-    distance = jax.nn.relu(ratio) + jax.nn.relu(-ratio)  # the slope of jnp.abs at 0 is 1
+    distance = modulus(ratio)
     return reduce("laplace", distance + jnp.log(2 * scale), where, weights, reduction)
 
 

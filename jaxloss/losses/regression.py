@@ -8,7 +8,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from jaxloss.core.checks import check_positive, check_unit_interval, require_rank
 from jaxloss.core.compiling import compiled
-from jaxloss.core.inputs import Scalar, masked, residual, same_shape, selection
+from jaxloss.core.inputs import Scalar, masked, modulus, residual, same_shape, selection
 from jaxloss.core.reducing import Reduction, reduce
 from jaxloss.core.vectors import normalized
 
@@ -71,7 +71,7 @@ def absolute(
         Boscovich, "De Litteraria Expeditione", 1757.
     """
     error = residual("absolute", predictions, targets, where)
-    distance = jax.nn.relu(error) + jax.nn.relu(-error)  # the slope of jnp.abs at 0 is 1
+    distance = modulus(error)
     return reduce("absolute", distance, where, weights, reduction)
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from jaxloss.core.checks import check_not_negative, require_rank
 from jaxloss.core.compiling import compiled
-from jaxloss.core.inputs import at_least_float32, masked, same_shape, selection
+from jaxloss.core.inputs import at_least_float32, masked, modulus, same_shape, selection
 from jaxloss.core.ratios import magnitude, share
 from jaxloss.core.reducing import Reduction, reduce
 from jaxloss.core.vectors import norm, normalized
@@ -98,7 +98,7 @@ def absolute_percentage(
     predicted, actual = masked(predicted, selected), masked(actual, selected)
     defined = actual != 0
     error = jnp.where(defined, predicted - actual, 0)
-    loss = _magnitude(error) / jnp.abs(jnp.where(defined, actual, 1))
+    loss = modulus(error) / jnp.abs(jnp.where(defined, actual, 1))
     return reduce(name, loss, defined, weights, reduction)
 
 
@@ -138,7 +138,7 @@ def symmetric_absolute_percentage(
     # |p| + |t| is |p - t| and twice the smaller of them, if they have one sign.
     agree = jnp.sign(predicted) == jnp.sign(actual)
     smaller = jnp.where(agree, jnp.minimum(jnp.abs(predicted), jnp.abs(actual)), 0)
-    loss = 2 * share(_magnitude(predicted - actual), 2 * smaller)
+    loss = 2 * share(modulus(predicted - actual), 2 * smaller)
     return reduce(name, loss, where, weights, reduction)
 
 
@@ -187,7 +187,7 @@ def scaled_absolute(
     error, scale = masked(predicted - actual, selected), masked(scale, selected)
     scale = check_not_negative(name, "scales", scale)
     defined = scale != 0
-    loss = _magnitude(jnp.where(defined, error, 0)) / jnp.where(defined, scale, 1)
+    loss = modulus(jnp.where(defined, error, 0)) / jnp.where(defined, scale, 1)
     return reduce(name, loss, defined, weights, reduction)
 
 
@@ -337,11 +337,6 @@ def concordance_distance(
     whole = _mean(first * first + second * second, selected) + offset * offset
     loss = (apart / jnp.where(whole == 0, 1, whole)).squeeze(-1)
     return reduce(name, loss, _any(selected), weights, reduction)
-
-
-def _magnitude(error: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """The absolute value, with slope 0 at 0, where that of ``jnp.abs`` is 1."""
-    return jax.nn.relu(error) + jax.nn.relu(-error)
 
 
 def _rows(

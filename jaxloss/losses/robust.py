@@ -10,7 +10,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from jaxloss.core.checks import check_not_negative, check_positive
 from jaxloss.core.compiling import compiled
-from jaxloss.core.inputs import Scalar, residual
+from jaxloss.core.inputs import Scalar, modulus, residual
 from jaxloss.core.reducing import Reduction, reduce
 from jaxloss.core.vectors import norm
 
@@ -51,7 +51,7 @@ def smooth_l1(
     """
     error = residual("smooth_l1", predictions, targets, where)
     delta = check_not_negative("smooth_l1", "delta", delta)
-    distance = _magnitude(error)
+    distance = modulus(error)
     near = distance < delta
     inside = jnp.where(near, error, 0)
     quadratic = inside * (inside / jnp.where(delta == 0, 1, delta)) / 2
@@ -95,7 +95,7 @@ def charbonnier(
     far = _is_far(error, scale)
     near = jnp.where(far, 0, error)
     length = norm(jnp.stack([near, jnp.broadcast_to(scale, near.shape).astype(near.dtype)], -1))
-    loss = jnp.where(far, _magnitude(error), length)
+    loss = jnp.where(far, modulus(error), length)
     return reduce("charbonnier", loss, where, weights, reduction)
 
 
@@ -137,7 +137,7 @@ def pseudo_huber(
     near = jnp.where(far, 0, error)
     ratio = near / delta
     curved = near * (near / (1 + jnp.sqrt(1 + ratio * ratio)))
-    loss = jnp.where(far, delta * (_magnitude(error) - delta), curved)
+    loss = jnp.where(far, delta * (modulus(error) - delta), curved)
     return reduce("pseudo_huber", loss, where, weights, reduction)
 
 
@@ -172,7 +172,7 @@ def epsilon_insensitive(
     """
     error = residual("epsilon_insensitive", predictions, targets, where)
     tolerance = check_not_negative("epsilon_insensitive", "tolerance", tolerance)
-    excess = jax.nn.relu(_magnitude(error) - tolerance)
+    excess = jax.nn.relu(modulus(error) - tolerance)
     return reduce("epsilon_insensitive", excess, where, weights, reduction)
 
 
@@ -215,14 +215,9 @@ def berhu(
     """
     error = residual("berhu", predictions, targets, where)
     delta = check_positive("berhu", "delta", delta)
-    distance = _magnitude(error)
+    distance = modulus(error)
     excess = jax.nn.relu(distance - delta)
     return reduce("berhu", distance + excess * (excess / delta) / 2, where, weights, reduction)
-
-
-def _magnitude(error: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """The absolute value, with slope 0 at 0, where that of ``jnp.abs`` is 1."""
-    return jax.nn.relu(error) + jax.nn.relu(-error)
 
 
 def _is_far(error: Float[Array, "*shape"], scale: Array) -> Bool[Array, "*shape"]:
