@@ -135,5 +135,6 @@ def test_a_perfect_prediction_costs_nothing():
     for loss in (squared_log, absolute_percentage, symmetric_absolute_percentage, relative_norm,
                  pearson_distance, concordance_distance):  # fmt: skip
         value, slope = jax.value_and_grad(loss)(x, x)
-        assert value == 0
-        assert (slope == 0).all()
+        rounding = 1e-7 if loss is pearson_distance else 0  # its two sides may round differently
+        assert value <= rounding**2
+        assert (abs(slope) <= rounding).all()

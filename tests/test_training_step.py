@@ -393,11 +393,12 @@ def test_gradient_and_update_are_guarded_beside_the_loss():
     assert float(state.params) == 2
 
 
-def test_a_gradient_too_large_to_square_is_finite():
-    train = make_train_step(lambda x, batch: x * batch, optax.scale(-1e-25))
-    state, report = train.step(train.init(jnp.float32(0)), jnp.float32(1e25))
-    assert bool(report.finite)
-    np.testing.assert_allclose(state.params, -1, rtol=1e-6)
+def test_a_gradient_too_large_to_square_is_left_out():
+    """Its square, which is infinite, would stay in the state of Adam for good."""
+    train = make_train_step(lambda x, batch: (x * batch).sum(), optax.sgd(0.1))
+    state, report = train.step(train.init(jnp.zeros(2)), jnp.array([1e25, 1.0]))
+    assert not bool(report.finite)
+    np.testing.assert_array_equal(state.params, 0)
 
 
 def test_too_many_bad_steps_in_a_row_stop_the_run(guarded):

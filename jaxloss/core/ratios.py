@@ -20,7 +20,10 @@ def share(part: Float[Array, "*shape"], rest: Float[Array, "*shape"]) -> Float[A
 
 
 def magnitude(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """A power of two near each ``x >= 0``, and 1 for zero: a constant to divide by, exactly."""
+    """A power of two near each ``x >= 0``, and 1 for zero: a constant to divide by, exactly.
+
+    Never so large that its reciprocal, by which XLA may multiply instead, is flushed to zero.
+    """
     kind = jnp.finfo(x.dtype)
     near = jax.lax.reduce_precision(jax.lax.stop_gradient(x), kind.nexp, 0)
-    return jnp.where(near == 0, 1, jnp.minimum(near, 2.0 ** (kind.maxexp - 1)))
+    return jnp.where(near == 0, 1, jnp.minimum(near, 2.0 ** (kind.maxexp - 2)))

@@ -295,7 +295,7 @@ def tangent(
 
     Example:
         >>> tangent(jnp.array([0.0, 1.0]), jnp.array([1, 1]), reduction="none")
-        Array([1.       , 0.3258..., dtype=float32)
+        Array([1. ..., 0.3258..., dtype=float32)
 
     Reference:
         Masnadi-Shirazi, Mahadevan and Vasconcelos, "On the Design of Robust Classifiers for

@@ -276,8 +276,9 @@ def pearson_distance(
         weights, reduction: see :func:`jaxloss.core.reducing.reduce`; they act on rows.
 
     Example:
-        >>> pearson_distance(jnp.array([1.0, 2.0, 3.0]), jnp.array([10.0, 30.0, 20.0]))
-        Array(0.49999...
+        >>> distance = pearson_distance(jnp.array([1.0, 2.0, 3.0]), jnp.array([10.0, 30.0, 20.0]))
+        >>> round(float(distance), 6)
+        0.5
 
     Reference:
         Pearson, "Mathematical Contributions to the Theory of Evolution. III", 1896.
