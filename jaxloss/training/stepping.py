@@ -13,7 +13,6 @@ from jaxloss.compose.weighting import WeightedSum, require_scalar
 from jaxloss.core.checks import require_option
 from jaxloss.core.inputs import Scalar, at_least_float32
 from jaxloss.core.reducing import PartialMean
-from jaxloss.core.summing import total
 from jaxloss.training.accumulating import UNNAMED, Measure, value_and_gradient, value_only
 from jaxloss.training.convergence import (
     Criterion,
@@ -279,7 +278,9 @@ def length(tree: PyTree) -> Float[Array, ""]:
     the state of Adam and its like, where it would be infinite ever after.
     """
     sizes = [at_least_float32(jnp.abs(leaf)) for leaf in jax.tree.leaves(tree)]
-    return jnp.sqrt(sum((total(size * size) for size in sizes), start=jnp.zeros(())))
+    # By columns first: the sum of all at once is one long chain of additions on a CPU.
+    columns = [(size * size).sum(tuple(range(size.ndim - 1))) for size in sizes]
+    return jnp.sqrt(sum((column.sum() for column in columns), start=jnp.zeros(())))
 
 
 def copied(tree: PyTree) -> PyTree:
