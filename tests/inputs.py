@@ -85,6 +85,10 @@ def _make(argument: Argument, names: list[str], key: Array) -> Array:
         case "boxes" | "target_boxes":
             corner, size = jax.random.uniform(key, (2, *shape[:-1], shape[-1] // 2))
             return jnp.concatenate([corner, corner + 0.5 + size], -1)
+        case "times":
+            return jax.random.uniform(key, shape, minval=0.5, maxval=5.0)
+        case "events":
+            return jax.random.bernoulli(key, 0.7, shape).astype(jnp.int32).at[..., 0].set(1)
         case "transitions":
             return jax.nn.softmax(jax.random.normal(key, shape))
         case "target_counts":

@@ -9,6 +9,7 @@ import copy
 import functools
 import inspect
 import pickle
+import typing
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,7 +20,7 @@ import pytest
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxloss import box, catalogue, counts, partial_mean
+from jaxloss import box, catalogue, counts, partial_mean, survival
 from tests.inputs import Argument, example, positional, where_of
 
 Loss = Callable[..., Any]
@@ -40,6 +41,7 @@ jit = functools.partial(
     },
 )
 HOLDS_A_PART_CONSTANT = {box.ciou}
+COMPARES_A_WHOLE_BATCH = {survival.cox_breslow, survival.cox_efron}
 DENSITIES = {e.loss for e in catalogue.entries() if e.family == "likelihood"} | {counts.gamma}
 
 
@@ -146,7 +148,7 @@ def test_the_scale_of_the_weights_leaves_the_mean_alone(loss: Loss):
 def test_a_weight_of_zero_is_a_mask(loss: Loss):
     f = facts(loss)
     close(f["sum over some"], jnp.where(f["some"], f["none"], 0).sum())
-    if where_of(loss).shape == f["none"].shape:
+    if where_of(loss).shape == f["none"].shape and loss not in COMPARES_A_WHOLE_BATCH:
         close(f["mean over some"], loss(*example(loss), where=f["some"]))
 
 
@@ -342,9 +344,9 @@ def test_options_are_traced(loss: Loss):
     """A number can be swept and learnt, and a new value of it compiles nothing."""
     inputs = example(loss)
     for option in catalogue.options(loss):
-        default = inspect.signature(loss).parameters[option].default
-        if isinstance(default, bool | str | int):
-            continue  # structure, not a number
+        parameter = inspect.signature(loss).parameters[option]
+        if isinstance(parameter.default, bool | str | int) or is_array(parameter.annotation):
+            continue  # structure, or data, not a number
 
         def at(value: Any, option: str = option) -> Array:
             return loss(*inputs, **{option: value})
@@ -355,6 +357,11 @@ def test_options_are_traced(loss: Loss):
         swept, slopes = jit(jax.vmap(jax.value_and_grad(at)))(jnp.array([0.3, 0.6]))
         close(swept, single)
         assert jnp.isfinite(slopes).all()
+
+
+def is_array(annotation: Any) -> bool:
+    """Whether an option is one array per example, and not a hyper-parameter."""
+    return any(getattr(hint, "dim_str", "") for hint in typing.get_args(annotation))
 
 
 @contextlib.contextmanager
@@ -401,6 +408,7 @@ def test_eight_devices_give_what_one_gives_and_nothing_is_transferred(loss: Loss
                   for a in arguments)  # fmt: skip
     placed = [jax.device_put(x, NamedSharding(mesh, s)) for x, s in zip(inputs, specs, strict=True)]
     alone = len(where_of(loss).axes) == 1 and len(shape_of(loss)) == 2  # pairs of one batch
+    alone |= loss in COMPARES_A_WHOLE_BATCH
 
     @functools.partial(jax.shard_map, mesh=mesh, in_specs=specs, out_specs=PartitionSpec())
     def merged(*local: Array) -> Array:
