@@ -87,6 +87,10 @@ def _make(argument: Argument, names: list[str], key: Array) -> Array:
             return jnp.concatenate([corner, corner + 0.5 + size], -1)
         case "times":
             return jax.random.uniform(key, shape, minval=0.5, maxval=5.0)
+        case "lower_times":
+            return jax.random.uniform(key, shape, minval=0.5, maxval=2.0)
+        case "upper_times":
+            return jax.random.uniform(key, shape, minval=2.5, maxval=5.0)
         case "events":
             return jax.random.bernoulli(key, 0.7, shape).astype(jnp.int32).at[..., 0].set(1)
         case "transitions":

@@ -42,7 +42,8 @@ jit = functools.partial(
 )
 HOLDS_A_PART_CONSTANT = {box.ciou}
 COMPARES_A_WHOLE_BATCH = {survival.cox_breslow, survival.cox_efron}
-DENSITIES = {e.loss for e in catalogue.entries() if e.family == "likelihood"} | {counts.gamma}
+DENSITIES = {e.loss for e in catalogue.entries() if e.family in ("likelihood", "failure_time")}
+DENSITIES |= {counts.gamma}
 
 
 # Conventions of form

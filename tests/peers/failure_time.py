@@ -1,0 +1,3 @@
+"""Likelihoods of failure times of the peers."""
+
+PEERS = []
