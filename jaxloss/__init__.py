@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.losses import class_margin as class_margin
     from jaxloss.losses import classification as classification
     from jaxloss.losses import counts as counts
+    from jaxloss.losses import discrete_survival as discrete_survival
     from jaxloss.losses import divergence as divergence
     from jaxloss.losses import failure_time as failure_time
     from jaxloss.losses import imbalance as imbalance

@@ -91,6 +91,8 @@ def _make(argument: Argument, names: list[str], key: Array) -> Array:
             return jax.random.uniform(key, shape, minval=0.5, maxval=2.0)
         case "upper_times":
             return jax.random.uniform(key, shape, minval=2.5, maxval=5.0)
+        case "fractions":
+            return jax.random.uniform(key, shape, minval=0.1, maxval=0.9)
         case "events":
             return jax.random.bernoulli(key, 0.7, shape).astype(jnp.int32).at[..., 0].set(1)
         case "transitions":

@@ -20,7 +20,7 @@ import pytest
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxloss import box, catalogue, counts, partial_mean, survival
+from jaxloss import box, catalogue, counts, discrete_survival, partial_mean, survival
 from tests.inputs import Argument, example, positional, where_of
 
 Loss = Callable[..., Any]
@@ -41,9 +41,9 @@ jit = functools.partial(
     },
 )
 HOLDS_A_PART_CONSTANT = {box.ciou}
-COMPARES_A_WHOLE_BATCH = {survival.cox_breslow, survival.cox_efron}
+COMPARES_A_WHOLE_BATCH = {survival.cox_breslow, survival.cox_efron, discrete_survival.deephit_rank}
 DENSITIES = {e.loss for e in catalogue.entries() if e.family in ("likelihood", "failure_time")}
-DENSITIES |= {counts.gamma}
+DENSITIES |= {counts.gamma, discrete_survival.pc_hazard}
 
 
 # Conventions of form

@@ -1,0 +1,3 @@
+"""Discrete survival likelihoods of the peers."""
+
+PEERS = []
