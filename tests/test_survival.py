@@ -155,17 +155,15 @@ def test_masked_options_may_hold_anything(loss):
 
 @both
 def test_second_derivatives(loss):
-    h, t, e = oracle.with_ties()
-    entry = jnp.asarray(oracle.ENTRIES)
-    for options in ({}, {"entry_times": entry}):
-        with jax.enable_x64(True):
-            at = functools.partial(loss, times=t, events=e, reduction="sum", **options)
-            x, d = jnp.asarray(h, float), jnp.cos(jnp.arange(40.0))
-            slope = jax.jit(jax.grad(at))
-            _, bend = jax.jit(lambda x, d, slope=slope: jax.jvp(slope, (x,), (d,)))(x, d)
-            numeric = (slope(x + 1e-5 * d) - slope(x - 1e-5 * d)) / 2e-5
-            close(bend, numeric, rtol=1e-6, atol=1e-7)
-            assert d @ bend > 0
+    h, t, e = (x[:12] for x in oracle.with_ties())
+    with jax.enable_x64(True):
+        x, d = jnp.asarray(h, float), jnp.cos(jnp.arange(12.0))
+        slope = jax.grad(functools.partial(loss, times=t, events=e, reduction="sum"))
+        (_, bend), ahead, behind = jax.jit(
+            lambda x, d: (jax.jvp(slope, (x,), (d,)), slope(x + 1e-5 * d), slope(x - 1e-5 * d))
+        )(x, d)
+    close(bend, (ahead - behind) / 2e-5, rtol=1e-6, atol=1e-7)
+    assert d @ bend > 0
 
 
 @both

@@ -259,7 +259,10 @@ def _happened(
     name: str, events: ArrayLike, labels: Int[Array, "*batch"], where: ArrayLike | None
 ) -> Bool[Array, "*batch"]:
     require_same_shape(name, labels=labels, events=events)
-    event = masked(jnp.asarray(events), selection(name, where, labels.shape))
+    event = jnp.asarray(events)
+    if event.dtype == jnp.bool_:
+        event = event.astype(jnp.int32)
+    event = masked(event, selection(name, where, labels.shape))
     return check(event, (event == 0) | (event == 1), f"{name}: events must be 0 or 1") != 0
 
 

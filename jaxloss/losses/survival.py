@@ -153,7 +153,7 @@ def _inputs(
             time, entry = promoted(time, entry)
         time, entry = masked(time, selected, fill=1), masked(entry, selected)
         entry = check(entry, entry < time, f"{name}: entry_times must be less than times")
-    event = masked(event, selected)
+    event = masked(event.astype(jnp.int32) if event.dtype == jnp.bool_ else event, selected)
     event = check(event, (event == 0) | (event == 1), f"{name}: events must be 0 or 1")
     log_hazard = masked(log_hazard, selected, fill=-jnp.inf)
     return _Given(log_hazard, masked(time, selected), event != 0, stratum, entry)
