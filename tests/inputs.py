@@ -74,12 +74,16 @@ def _make(argument: Argument, names: list[str], key: Array) -> Array:
             return jax.random.randint(key, shape, 1, 100)
         case "relevance":
             return jax.random.randint(key, shape, 0, 4).at[..., 0].set(2)
+        case "probabilities" if "shape" in argument.axes:  # of independent answers
+            return jax.random.uniform(key, shape, minval=0.05, maxval=0.95)
         case "probabilities":
             return jax.nn.softmax(jax.random.normal(key, shape))
         case "log_probabilities":
             return jax.nn.log_softmax(jax.random.normal(key, shape))
         case "targets" if "classes" in argument.axes:  # a distribution over the classes
             return jax.nn.softmax(2 * jax.random.normal(key, shape))
+        case "targets" if "probabilities" in names and "shape" in argument.axes:
+            return jax.random.bernoulli(key, 0.4, shape).astype(jnp.float32)
         case "targets" if "logits" in names:
             return jax.random.bernoulli(key, 0.4, shape).astype(jnp.float32)
         case "boxes" | "target_boxes":

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from jaxloss.losses.classification import (
+    binary_cross_entropy,
     hinge,
     kl,
+    nll,
     sigmoid_cross_entropy,
     sigmoid_focal,
     soft_cross_entropy,
@@ -253,3 +255,32 @@ def test_kl_with_impossible_events():
 def test_wrong_arguments_are_refused(as_users_run_it, call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+# From probabilities
+
+
+def test_nll_of_what_was_ruled_out_is_infinite_with_a_finite_slope():
+    scores = jnp.array([[-inf, 0.0], [0.0, -inf]])
+    value, slope = jax.vmap(jax.value_and_grad(nll))(scores, jnp.zeros(2, jnp.int32))
+    assert value.tolist() == [inf, 0]
+    assert slope.tolist() == [[-1, 0], [-1, 0]]
+    assert jnp.isnan(nll(scores, jnp.array([0, -1]), reduction="none")).tolist() == [False, True]
+
+
+def test_binary_cross_entropy_at_certainty():
+    p, t = jnp.array([0.0, 1.0, 0.0, 1.0, 0.0]), jnp.array([0.0, 1.0, 1.0, 0.0, 0.3])
+    at = jax.value_and_grad(binary_cross_entropy)
+    value, slope = jax.vmap(at)(p, t)
+    assert value.tolist() == [0, 0, inf, inf, inf]
+    close(slope, [1, -1, 0, 0, 0.7])
+    assert jnp.isfinite(jax.vmap(jax.grad(jax.grad(binary_cross_entropy)))(p, t)).all()
+
+
+def test_binary_cross_entropy_of_small_probabilities():
+    p = jnp.array([1e-37, 1e-20, 1e-7, 0.9999999])
+    t = jnp.array([1.0, 0.0, 0.0, 1.0])
+    value, slope = jax.vmap(jax.value_and_grad(binary_cross_entropy))(p, t)
+    exact = np.asarray(p, np.float64)
+    close(value, np.where(t == 1, -np.log(exact), -np.log1p(-exact)))
+    close(slope, np.where(t == 1, -1 / exact, 1 / (1 - exact)))

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
 
-from jaxloss.core.checks import check_unit_interval
-from jaxloss.core.classes import label_nll, soft_nll, times
+from jaxloss.core.checks import check_unit_interval, require_floating, require_rank
+from jaxloss.core.classes import label_nll, pick, soft_nll, times
 from jaxloss.core.compiling import compiled
-from jaxloss.core.inputs import Scalar, elements, labeled, rows
+from jaxloss.core.inputs import Scalar, at_least_float32, elements, labeled, rows
 from jaxloss.core.reducing import Reduction, reduce
 
 
@@ -132,6 +132,83 @@ def sigmoid_cross_entropy(
     actual = check_unit_interval(name, "targets", actual)
     distance, wrongness = _sides(scores, actual)
     loss = jnp.log1p(jnp.exp(-distance)) + times(wrongness, distance)
+    return reduce(name, loss, where, weights, reduction)
+
+
+@compiled("reduction")
+def nll(
+    log_probabilities: Float[ArrayLike, "*batch classes"],
+    labels: Int[ArrayLike, "*batch"],
+    *,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    weights: Real[ArrayLike, "..."] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""Minus the log-probability of each label, from log-probabilities.
+
+    .. math::
+        \ell = -\log p_y
+
+    For a model that normalizes its outputs itself; from logits, :func:`softmax_cross_entropy` is
+    more exact. The unreduced shape is ``*batch``.
+
+    Args:
+        log_probabilities: normalized; ``-inf`` at the label gives an infinite loss, of slope -1.
+        where, weights, reduction: see :func:`jaxloss.core.reducing.reduce`. A label whose
+            ``where`` is false may hold any integer; any other label outside [0, C) gives NaN.
+
+    Example:
+        >>> nll(jnp.log(jnp.array([[0.25, 0.75]])), jnp.array([0]))
+        Array(1.3862944, dtype=float32)
+
+    Reference:
+        Good, "Rational Decisions", 1952.
+    """
+    given = {"log_probabilities": log_probabilities}
+    require_floating("nll", **given)
+    require_rank("nll", 1, wanted="rows of classes", **given)
+    scores, labels, poison = labeled("nll", log_probabilities, labels, where)
+    loss = -at_least_float32(pick(scores, labels)) * poison
+    return reduce("nll", loss, where, weights, reduction)
+
+
+@compiled("reduction")
+def binary_cross_entropy(
+    probabilities: Float[ArrayLike, "*shape"],
+    targets: Real[ArrayLike, "*shape"],
+    *,
+    where: Bool[ArrayLike, "*#shape"] | None = None,
+    weights: Real[ArrayLike, "..."] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""Negative log-probability of each yes-or-no target, from probabilities.
+
+    .. math::
+        \ell = -t \log p - (1 - t) \log(1 - p)
+
+    Nothing is clipped: to be sure and wrong costs infinity, with slope 0, where torch gives 100
+    and Keras 16.1. From logits, :func:`sigmoid_cross_entropy` learns there too. The unreduced
+    shape is that of ``probabilities``.
+
+    Args:
+        targets: 0 or 1; soft values in between are allowed.
+        where, weights, reduction: see :func:`jaxloss.core.reducing.reduce`.
+
+    Example:
+        >>> binary_cross_entropy(jnp.array([0.5, 1.0]), jnp.array([1, 1]), reduction="none")
+        Array([0.6931472, 0.       ], dtype=float32)
+
+    Reference:
+        Good, "Rational Decisions", 1952.
+    """
+    name = "binary_cross_entropy"
+    p, actual = elements(name, where, probabilities=probabilities, targets=targets)
+    p = check_unit_interval(name, "probabilities", p)
+    actual = check_unit_interval(name, "targets", actual)
+    never, always = p == 0, p == 1
+    yes = jnp.where(never, jnp.inf, -jnp.log(jnp.where(never, 1, p)))
+    no = jnp.where(always, jnp.inf, -jnp.log1p(-jnp.where(always, 0, p)))
+    loss = times(actual, yes) + times(1 - actual, no)
     return reduce(name, loss, where, weights, reduction)
 
 

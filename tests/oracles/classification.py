@@ -56,7 +56,25 @@ def kl(log_probabilities, targets):
     return (targets * (np.log(targets) - log_probabilities)).sum(-1)
 
 
+def nll(log_probabilities, labels):
+    return -log_probabilities[np.arange(len(labels)), labels]
+
+
+def unsure():
+    """Probabilities and yes-or-no or soft answers."""
+    rng = np.random.default_rng(0)
+    p, t = rng.uniform(size=(2, 8, 4)).astype(np.float32)
+    t[:4] = t[:4] > 0.4
+    return p, t
+
+
+def binary_cross_entropy(probabilities, targets):
+    return -targets * np.log(probabilities) - (1 - targets) * np.log(1 - probabilities)
+
+
 ROWS = [
+    Row(classification.nll, nll),
+    Row(classification.binary_cross_entropy, binary_cross_entropy, inputs=unsure),
     Row(classification.softmax_cross_entropy, softmax_cross_entropy),
     Row(classification.softmax_cross_entropy, softmax_cross_entropy, {"label_smoothing": 0.1}),
     Row(classification.soft_cross_entropy, soft_cross_entropy),

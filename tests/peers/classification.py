@@ -5,6 +5,7 @@ import pytest
 
 from jaxloss import classification
 from tests.oracles import Row
+from tests.oracles.classification import unsure
 
 
 def torch_cross_entropy(logits, labels, label_smoothing=0.0):
@@ -115,7 +116,30 @@ def optax_kl(log_probabilities, targets):
     return optax.kl_divergence(log_probabilities, targets)
 
 
+def torch_nll(log_probabilities, labels):
+    torch = pytest.importorskip("torch")
+
+    labels = torch.tensor(labels).long()
+    return torch.nn.functional.nll_loss(torch.tensor(log_probabilities), labels, reduction="none")
+
+
+def torch_binary_cross_entropy(probabilities, targets):
+    torch = pytest.importorskip("torch")
+
+    arrays = map(torch.tensor, (probabilities, targets))
+    return torch.nn.functional.binary_cross_entropy(*arrays, reduction="none")
+
+
+def keras_binary_cross_entropy(probabilities, targets):
+    keras = pytest.importorskip("keras")
+
+    return keras.losses.binary_crossentropy(targets[..., None], probabilities[..., None])
+
+
 PEERS = [
+    Row(classification.nll, torch_nll),
+    Row(classification.binary_cross_entropy, torch_binary_cross_entropy, inputs=unsure),
+    Row(classification.binary_cross_entropy, keras_binary_cross_entropy, inputs=unsure),
     Row(classification.softmax_cross_entropy, torch_cross_entropy),
     Row(classification.softmax_cross_entropy, torch_cross_entropy, {"label_smoothing": 0.1}),
     Row(classification.softmax_cross_entropy, optax_cross_entropy),
