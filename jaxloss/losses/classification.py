@@ -164,9 +164,8 @@ def nll(
     Reference:
         Good, "Rational Decisions", 1952.
     """
-    given = {"log_probabilities": log_probabilities}
-    require_floating("nll", **given)
-    require_rank("nll", 1, wanted="rows of classes", **given)
+    require_floating("nll", log_probabilities=log_probabilities)
+    require_rank("nll", 1, wanted="rows of classes", log_probabilities=log_probabilities)
     scores, labels, poison = labeled("nll", log_probabilities, labels, where)
     loss = -at_least_float32(pick(scores, labels)) * poison
     return reduce("nll", loss, where, weights, reduction)
