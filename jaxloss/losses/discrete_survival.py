@@ -241,17 +241,20 @@ def deephit_rank(
     exists = selection(name, where, labels.shape)
     exists = jnp.ones(labels.shape, bool) if exists is None else exists
     p = jax.nn.softmax(_with_beyond(at_least_float32(logits)), -1)
-    scaled = jnp.cumsum(p, -1)[..., :-1] / scale.astype(p.dtype)
+    risk, scale = jnp.cumsum(p, -1)[..., :-1], scale.astype(p.dtype)
     interval, last = _intervals(logits), labels[..., None]
     outlived = (interval < last) | ((interval == last) & ~event[..., None])
     outlived &= exists[..., None]
     anyone = outlived.any(0)
-    rivals = jax.nn.logsumexp(scaled, 0, where=outlived | ~anyone)
-    own = jnp.take_along_axis(scaled, last, -1).squeeze(-1)
+    # differences first: divided by the scale, each risk would lose a digit
+    most = jnp.where(anyone, jnp.where(outlived, risk, 0).max(0), 0)
+    most = jax.lax.stop_gradient(most)
+    behind = jnp.exp(jnp.where(outlived, (risk - most[None]) / scale, -jnp.inf)).sum(0)
+    own = jnp.take_along_axis(risk, last, -1).squeeze(-1)
     count = jnp.maximum(exists.sum(), 1).astype(p.dtype)
     compared = event & anyone[labels]
-    excess = jnp.where(compared, rivals[labels] - own, 0)
-    loss = jnp.where(compared, jnp.exp(excess), 0) / count
+    ahead = jnp.exp(jnp.where(compared, (most[labels] - own) / scale, 0))
+    loss = jnp.where(compared, ahead * behind[labels], 0) / count
     return reduce(name, loss * poison, where, weights, reduction)
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import log_ndtr
+from jax.scipy.special import log_ndtr, ndtr
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from jaxloss.core.checks import check_not_negative, check_positive
@@ -290,8 +290,15 @@ def _normal_between(z: Float[Array, "*shape"], width: Float[Array, "*shape"]) ->
     terms = [c * jnp.exp(-s * (m + s / 2)) for c, s in zip(SHARES, steps, strict=True)]
     near = m * m / 2 + HALF_LOG_2_PI - jnp.log(w / 2) - jnp.log(sum(terms))
     m, w = jnp.where(narrow, -2, middle), jnp.where(narrow, 4, width)
-    below, until = log_ndtr(m - w / 2), log_ndtr(m + w / 2)
-    return jnp.where(narrow, near, -until - _log_complement(until - below))
+    below, until = _normal_before(m - w / 2), _normal_before(m + w / 2)
+    return jnp.where(narrow, near, until - _log_complement(below - until))
+
+
+def _normal_before(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Not by ``log_ndtr`` above 0: up to 5 it takes the logarithm of nearly one."""
+    low = z < 0
+    late = -jnp.log1p(-ndtr(-jnp.where(low, 1, z)))
+    return jnp.where(low, -log_ndtr(jnp.where(low, z, -1)), late)
 
 
 MINIMUM = _Errors(
@@ -305,7 +312,7 @@ LOGISTIC = _Errors(
 )
 NORMAL = _Errors(
     at=lambda z: z * z / 2 + HALF_LOG_2_PI,
-    after=lambda z: -log_ndtr(-z),
-    before=lambda z: -log_ndtr(z),
+    after=lambda z: _normal_before(-z),
+    before=_normal_before,
     between=_normal_between,
 )
