@@ -1,3 +1,3 @@
-"""The partial likelihoods of lifelines: sums over a batch, so all of it on the first example."""
+"""No library of the ``oracles`` extra has these losses."""
 
 PEERS = []
