@@ -1,5 +1,7 @@
 """Ranking losses of the peers."""
 
+import functools
+
 import pytest
 
 from jaxloss import ranking
@@ -24,4 +26,41 @@ def optax_softmax(scores, relevance):
     return optax.losses.ranking_softmax_loss(scores, grades, reduce_fn=None) / grades.sum(-1)
 
 
-PEERS = [Row(ranking.softmax, rax_softmax), Row(ranking.softmax, optax_softmax)]
+def rax_poly1_softmax(scores, relevance, linear_weight):
+    """Here too only the cross-entropy."""
+    import jax.numpy as jnp
+
+    rax = pytest.importorskip("rax")
+
+    scores, grades = jnp.asarray(scores), jnp.asarray(relevance, jnp.float32)
+    both = rax.poly1_softmax_loss(scores, grades, epsilon=linear_weight, reduce_fn=None)
+    entropy = rax.softmax_loss(scores, grades, reduce_fn=None)
+    return both - entropy + entropy / grades.sum(-1)
+
+
+def rax_listmle(scores, relevance):
+    import jax.numpy as jnp
+
+    rax = pytest.importorskip("rax")
+
+    grades = jnp.asarray(relevance, jnp.float32)
+    return rax.listmle_loss(jnp.asarray(scores), grades, reduce_fn=None)
+
+
+def rax_unique_softmax(scores, relevance):
+    import jax
+    import jax.numpy as jnp
+
+    rax = pytest.importorskip("rax")
+
+    loss = jax.vmap(functools.partial(rax.unique_softmax_loss, reduce_fn=None))
+    return loss(jnp.asarray(scores), jnp.asarray(relevance, jnp.float32))
+
+
+PEERS = [
+    Row(ranking.softmax, rax_softmax),
+    Row(ranking.softmax, optax_softmax),
+    Row(ranking.poly1_softmax, rax_poly1_softmax, {"linear_weight": 0.7}),
+    Row(ranking.listmle, rax_listmle),
+    Row(ranking.unique_softmax, rax_unique_softmax),
+]
