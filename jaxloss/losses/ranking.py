@@ -7,7 +7,7 @@ its own: it is ``classification.sigmoid_cross_entropy`` or ``regression.squared`
 Several lists end to end in one flat array, with ``segments`` that say which list an item is in,
 are told apart by a mask, at the price of as many copies as there are lists::
 
-    where = segments == jnp.arange(number_of_lists)[:, None]
+    where = segments[None] == jnp.arange(number_of_lists)[:, None]
     scores, relevance = (jnp.broadcast_to(x, where.shape) for x in (scores, relevance))
 """
 
