@@ -18,6 +18,10 @@ SIZES = {
     "features": (4,),
     "items": (5,),
     "coordinates": (4,),
+    "quantiles": (3,),
+    "intervals": (2,),
+    "members": (5,),
+    "thresholds": (3,),
 }
 
 
@@ -85,6 +89,7 @@ def _make(argument: Argument, names: list[str], key: Array) -> Array:
         case "targets" if "probabilities" in names and "shape" in argument.axes:
             return jax.random.bernoulli(key, 0.4, shape).astype(jnp.float32)
         case "targets" if "logits" in names:
+        case "targets" if "logits" in names or "probabilities" in names:
             return jax.random.bernoulli(key, 0.4, shape).astype(jnp.float32)
         case "boxes" | "target_boxes":
             corner, size = jax.random.uniform(key, (2, *shape[:-1], shape[-1] // 2))
@@ -99,6 +104,14 @@ def _make(argument: Argument, names: list[str], key: Array) -> Array:
             return jax.random.uniform(key, shape, minval=0.1, maxval=0.9)
         case "events":
             return jax.random.bernoulli(key, 0.7, shape).astype(jnp.int32).at[..., 0].set(1)
+        case "lower":
+            return -jax.random.uniform(key, shape, minval=0.1, maxval=1.0)
+        case "upper":
+            return jax.random.uniform(key, shape, minval=0.1, maxval=1.0)
+        case "levels" | "coverages":
+            return jax.random.uniform(key, shape, minval=0.1, maxval=0.9)
+        case "cut_points":  # in order
+            return jnp.cumsum(jax.random.uniform(key, shape, minval=0.5, maxval=1.5)) - 2
         case "transitions":
             return jax.nn.softmax(jax.random.normal(key, shape))
         case "target_counts":
