@@ -23,6 +23,9 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.losses import divergence as divergence
     from jaxloss.losses import failure_time as failure_time
     from jaxloss.losses import fenchel_young as fenchel_young
+    from jaxloss.losses import crps as crps
+    from jaxloss.losses import divergence as divergence
+    from jaxloss.losses import ensemble as ensemble
     from jaxloss.losses import imbalance as imbalance
     from jaxloss.losses import likelihood as likelihood
     from jaxloss.losses import margin as margin
