@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.losses import margin as margin
     from jaxloss.losses import noise as noise
     from jaxloss.losses import noise_correction as noise_correction
+    from jaxloss.losses import ordinal as ordinal
     from jaxloss.losses import pairs as pairs
     from jaxloss.losses import pairwise_ranking as pairwise_ranking
     from jaxloss.losses import power_divergence as power_divergence
