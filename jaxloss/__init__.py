@@ -19,13 +19,12 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.losses import class_margin as class_margin
     from jaxloss.losses import classification as classification
     from jaxloss.losses import counts as counts
+    from jaxloss.losses import crps as crps
     from jaxloss.losses import discrete_survival as discrete_survival
     from jaxloss.losses import divergence as divergence
+    from jaxloss.losses import ensemble as ensemble
     from jaxloss.losses import failure_time as failure_time
     from jaxloss.losses import fenchel_young as fenchel_young
-    from jaxloss.losses import crps as crps
-    from jaxloss.losses import divergence as divergence
-    from jaxloss.losses import ensemble as ensemble
     from jaxloss.losses import imbalance as imbalance
     from jaxloss.losses import likelihood as likelihood
     from jaxloss.losses import margin as margin
@@ -41,8 +40,8 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.losses import regression as regression
     from jaxloss.losses import relative as relative
     from jaxloss.losses import robust as robust
-    from jaxloss.losses import survival as survival
     from jaxloss.losses import scoring as scoring
+    from jaxloss.losses import survival as survival
 
 
 def __getattr__(name: str) -> object:

@@ -86,9 +86,6 @@ def _make(argument: Argument, names: list[str], key: Array) -> Array:
             return jax.nn.log_softmax(jax.random.normal(key, shape))
         case "targets" if "classes" in argument.axes:  # a distribution over the classes
             return jax.nn.softmax(2 * jax.random.normal(key, shape))
-        case "targets" if "probabilities" in names and "shape" in argument.axes:
-            return jax.random.bernoulli(key, 0.4, shape).astype(jnp.float32)
-        case "targets" if "logits" in names:
         case "targets" if "logits" in names or "probabilities" in names:
             return jax.random.bernoulli(key, 0.4, shape).astype(jnp.float32)
         case "boxes" | "target_boxes":

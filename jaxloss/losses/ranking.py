@@ -1,8 +1,8 @@
 """Losses on how a list of items is ordered by its scores, given how relevant each item is.
 
-Here a whole list is one event; over pairs of items see :mod:`jaxloss.losses.pairwise_ranking`, for
-metrics made smooth :mod:`jaxloss.losses.ranking_metrics`. Pointwise ranking needs no function of
-its own: it is ``classification.sigmoid_cross_entropy`` or ``regression.squared`` of the scores.
+Here a whole list is one event; over pairs of items see :mod:`jaxloss.losses.pairwise_ranking`.
+Pointwise ranking needs no function of its own: it is ``classification.sigmoid_cross_entropy`` or
+``regression.squared`` of the scores.
 
 Several lists end to end in one flat array, with ``segments`` that say which list an item is in,
 are told apart by a mask, at the price of as many copies as there are lists::
