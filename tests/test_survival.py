@@ -162,8 +162,8 @@ def test_second_derivatives(loss):
         (_, bend), ahead, behind = jax.jit(
             lambda x, d: (jax.jvp(slope, (x,), (d,)), slope(x + 1e-5 * d), slope(x - 1e-5 * d))
         )(x, d)
-    close(bend, (ahead - behind) / 2e-5, rtol=1e-6, atol=1e-7)
-    assert d @ bend > 0
+        close(bend, (ahead - behind) / 2e-5, rtol=1e-6, atol=1e-7)
+        assert d @ bend > 0
 
 
 @both
