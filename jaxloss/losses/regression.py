@@ -111,10 +111,11 @@ def huber(
     """
     error = residual("huber", predictions, targets, where)
     delta = check_positive("huber", "delta", delta)
-    clipped = jnp.clip(error, -delta, delta)
-    # The excess stands alone: as a factor it would make the gradient at infinity 0 * inf.
-    excess = jnp.abs(error) - jnp.abs(clipped)
-    return reduce("huber", clipped * clipped / 2 + delta * excess, where, weights, reduction)
+    size = modulus(error)
+    inside = size <= delta
+    near = jnp.where(inside, error, 0)  # or the gradient at infinity would be 0 * inf
+    loss = jnp.where(inside, near * near / 2, delta * (size - delta / 2))
+    return reduce("huber", loss, where, weights, reduction)
 
 
 @compiled("reduction")
