@@ -23,6 +23,7 @@ SIZES = {
     "members": (5,),
     "thresholds": (3,),
 }
+PAIRED = {"distances", "other_embeddings", "other_scores"}  # with targets that say yes or no
 
 
 class Argument(NamedTuple):
@@ -86,7 +87,7 @@ def _make(argument: Argument, names: list[str], key: Array) -> Array:
             return jax.nn.log_softmax(jax.random.normal(key, shape))
         case "targets" if "classes" in argument.axes:  # a distribution over the classes
             return jax.nn.softmax(2 * jax.random.normal(key, shape))
-        case "targets" if "logits" in names or "probabilities" in names:
+        case "targets" if {"logits", "probabilities", *PAIRED} & set(names):
             return jax.random.bernoulli(key, 0.4, shape).astype(jnp.float32)
         case "boxes" | "target_boxes":
             corner, size = jax.random.uniform(key, (2, *shape[:-1], shape[-1] // 2))
@@ -115,7 +116,7 @@ def _make(argument: Argument, names: list[str], key: Array) -> Array:
             return jax.random.randint(key, shape, 0, 6)
         case "factors":  # of a covariance
             return jnp.tril(jax.random.uniform(key, shape, minval=0.7, maxval=2.0))
-        case "scales" | "concentrations" | "amounts" | "target_amounts":
+        case "scales" | "concentrations" | "distances" | "amounts" | "target_amounts":
             return jax.random.uniform(key, shape, minval=0.7, maxval=3.0)
         case "target_log_probabilities":
             return jax.nn.log_softmax(jax.random.normal(key, shape))

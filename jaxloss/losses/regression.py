@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
+from jaxloss.core import vectors
 from jaxloss.core.checks import check_positive, check_unit_interval, require_rank
 from jaxloss.core.compiling import compiled
 from jaxloss.core.inputs import Scalar, masked, modulus, residual, same_shape, selection
 from jaxloss.core.reducing import Reduction, reduce
-from jaxloss.core.vectors import normalized
 
 
 @compiled("reduction")
@@ -226,8 +226,6 @@ def cosine_distance(
     require_rank(name, 1, wanted="rows of features", predictions=predictions)
     arrays = same_shape(name, predictions=predictions, targets=targets)
     selected = selection(name, where, arrays[0].shape[:-1])
-    predicted, actual = (normalized(masked(array, selected)) for array in arrays)
-    chord = predicted - actual
-    defined = (predicted != 0).any(-1) & (actual != 0).any(-1)
-    loss = jnp.where(defined, (chord * chord).sum(-1) / 2, 1)
+    predicted, actual = (masked(array, selected) for array in arrays)
+    loss = vectors.cosine_distance(predicted, actual)
     return reduce(name, loss, where, weights, reduction)
