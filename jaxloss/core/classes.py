@@ -153,6 +153,12 @@ def _log_partition_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> t
     return log_partition(*primals), (softmax(*primals) * at_least_float32(tangents[0])).sum(-1)
 
 
+def squared_log_partition(logits: Float[Array, "*batch classes"]) -> Float[Array, "*batch"]:
+    """The square of :func:`log_partition`; constant where that is infinite."""
+    z = log_partition(logits)
+    return jnp.square(jnp.where(jnp.isinf(z), jax.lax.stop_gradient(z), z))
+
+
 def smoothed_nll(
     logits: Float[Array, "*batch classes"],
     labels: Int[Array, "*batch"],
