@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.losses import failure_time as failure_time
     from jaxloss.losses import fenchel_young as fenchel_young
     from jaxloss.losses import imbalance as imbalance
+    from jaxloss.losses import language as language
     from jaxloss.losses import likelihood as likelihood
     from jaxloss.losses import margin as margin
     from jaxloss.losses import noise as noise
@@ -40,6 +41,7 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.losses import regression as regression
     from jaxloss.losses import relative as relative
     from jaxloss.losses import robust as robust
+    from jaxloss.losses import routing as routing
     from jaxloss.losses import scoring as scoring
     from jaxloss.losses import survival as survival
 

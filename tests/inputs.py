@@ -22,6 +22,10 @@ SIZES = {
     "intervals": (2,),
     "members": (5,),
     "thresholds": (3,),
+    "tokens": (6,),
+    "depths": (3,),
+    "experts": (4,),
+    "choices": (2,),
 }
 PAIRED = {"distances", "other_embeddings", "other_scores"}  # with targets that say yes or no
 

@@ -22,3 +22,15 @@ def exponential_series(order: int, x: Float[Array, "*shape"]) -> Float[Array, "*
     for k in range(18, 0, -1):
         total = 1 + x / (k + order) * total
     return total / math.factorial(order)
+
+
+def softplus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """``log(1 + e^x)``, on each side of zero in the form whose derivatives keep their digits."""
+    positive = x > 0
+    return jnp.log1p(jnp.exp(jnp.where(positive, -x, x))) + jnp.where(positive, x, 0)
+
+
+def difference(x: Float[Array, "*shape"], y: Float[Array, "*#shape"]) -> Float[Array, "*shape"]:
+    """``x - y`` of two logarithms, and 0 between equal infinities."""
+    equal = jnp.isinf(x) & (x == y)
+    return jnp.where(equal, 0, x) - jnp.where(equal, 0, y)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
 
 from jaxloss.core.checks import check_unit_interval, require_floating, require_rank
-from jaxloss.core.classes import label_nll, pick, soft_nll, times
+from jaxloss.core.classes import label_nll, pick, smoothed_nll, soft_nll, times
 from jaxloss.core.compiling import compiled
 from jaxloss.core.inputs import Scalar, at_least_float32, elements, labeled, rows
 from jaxloss.core.reducing import Reduction, reduce
@@ -55,11 +55,8 @@ def softmax_cross_entropy(
     """
     name = "softmax_cross_entropy"
     logits, labels, poison = labeled(name, logits, labels, where)
-    loss = label_nll(logits, labels)
-    if label_smoothing is not None:
-        uniform = jnp.full(logits.shape, 1 / logits.shape[-1], loss.dtype)
-        loss = times(1 - label_smoothing, loss) + times(label_smoothing, soft_nll(logits, uniform))
-    return reduce(name, loss * poison, where, weights, reduction)
+    loss = smoothed_nll(logits, labels, label_smoothing) * poison
+    return reduce(name, loss, where, weights, reduction)
 
 
 @compiled("reduction")

@@ -9,8 +9,8 @@ keeps its digits where the two nearly agree. An event that both exclude, at ``-i
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
+from jaxloss.core import distributions
 from jaxloss.core.checks import check_unit_interval
-from jaxloss.core.classes import times
 from jaxloss.core.compiling import compiled
 from jaxloss.core.exponentials import complement
 from jaxloss.core.inputs import Scalar, rows
@@ -46,14 +46,8 @@ def reverse_kl(
     Reference:
         Kullback and Leibler, "On Information and Sufficiency", 1951.
     """
-    predicted, actual = rows(
-        "reverse_kl",
-        where,
-        log_probabilities=log_probabilities,
-        target_log_probabilities=target_log_probabilities,
-    )
-    loss = _relative(predicted, actual, _log_ratio(predicted, actual)).sum(-1)
-    return reduce("reverse_kl", loss, where, weights, reduction)
+    pair = _pair("reverse_kl", log_probabilities, target_log_probabilities, where)
+    return reduce("reverse_kl", distributions.reverse_kl(pair), where, weights, reduction)
 
 
 @compiled("reduction")
@@ -90,21 +84,11 @@ def jensen_shannon(
         Lin, "Divergence Measures Based on the Shannon Entropy", 1991.
     """
     name = "jensen_shannon"
-    predicted, actual = rows(
-        name,
-        where,
-        log_probabilities=log_probabilities,
-        target_log_probabilities=target_log_probabilities,
-    )
+    pair = _pair(name, log_probabilities, target_log_probabilities, where)
     share = check_unit_interval(name, "target_share", jnp.asarray(target_share))
-    likelier, gap = _apart(predicted, actual)
-    # The logarithm of the mixture, as a drop from that of the likelier of the two.
-    drop = jnp.log1p(jnp.where(likelier, share - 1, -share) * complement(gap))
-    mixture = jnp.where(likelier, actual, predicted) + drop
-    over_target, over_predicted = jnp.where(likelier, 0, gap), jnp.where(likelier, gap, 0)
-    loss = share * _relative(actual, mixture, drop + over_target)
-    loss += (1 - share) * _relative(predicted, mixture, drop + over_predicted)
-    return reduce(name, loss.sum(-1), where, weights, reduction)
+    from_target, from_predicted = distributions.to_mixture(pair, share)
+    loss = share * from_target + (1 - share) * from_predicted
+    return reduce(name, loss, where, weights, reduction)
 
 
 @compiled("reduction")
@@ -136,16 +120,8 @@ def total_variation(
         Levin, Peres and Wilmer, "Markov Chains and Mixing Times", 2009.
     """
     name = "total_variation"
-    predicted, actual = rows(
-        name,
-        where,
-        log_probabilities=log_probabilities,
-        target_log_probabilities=target_log_probabilities,
-    )
-    likelier, gap = _apart(predicted, actual)
-    distance = jnp.exp(jnp.where(likelier, actual, predicted)) * complement(gap)
-    loss = jnp.where(gap == 0, 0, distance).sum(-1) / 2
-    return reduce(name, loss, where, weights, reduction)
+    pair = _pair(name, log_probabilities, target_log_probabilities, where)
+    return reduce(name, distributions.total_variation(pair), where, weights, reduction)
 
 
 @compiled("reduction")
@@ -177,14 +153,9 @@ def hellinger(
         Hellinger, "Neue Begründung der Theorie quadratischer Formen von unendlichvielen
         Veränderlichen", 1909.
     """
-    predicted, actual = rows(
-        "hellinger",
-        where,
-        log_probabilities=log_probabilities,
-        target_log_probabilities=target_log_probabilities,
-    )
-    likelier, gap = _apart(predicted, actual)
-    scale = jnp.exp(jnp.where(likelier, actual, predicted))
+    pair = _pair("hellinger", log_probabilities, target_log_probabilities, where)
+    likelier, gap = distributions.apart(pair.log_ratio)
+    scale = jnp.exp(jnp.where(likelier, pair.log_t, pair.log_q))
     loss = (scale * jnp.square(complement(gap / 2))).sum(-1) / 2
     return reduce("hellinger", loss, where, weights, reduction)
 
@@ -219,43 +190,24 @@ def chi_squared(
         Pearson, "On the Criterion That a Given System of Deviations from the Probable ... Can Be
         Reasonably Supposed to Have Arisen from Random Sampling", 1900.
     """
-    predicted, actual = rows(
-        "chi_squared",
-        where,
-        log_probabilities=log_probabilities,
-        target_log_probabilities=target_log_probabilities,
-    )
-    likelier, gap = _apart(predicted, actual)
-    scale = jnp.exp(jnp.where(likelier, actual + gap, predicted))
+    pair = _pair("chi_squared", log_probabilities, target_log_probabilities, where)
+    likelier, gap = distributions.apart(pair.log_ratio)
+    scale = jnp.exp(jnp.where(likelier, pair.log_t + gap, pair.log_q))
     loss = (scale * jnp.square(complement(gap))).sum(-1)
     return reduce("chi_squared", loss, where, weights, reduction)
 
 
-def _log_ratio(
-    predicted: Float[Array, "*shape"], actual: Float[Array, "*shape"]
-) -> Float[Array, "*shape"]:
-    """``log(t / q)``, and 0 where both exclude the event."""
-    absent = jnp.isneginf(predicted) & jnp.isneginf(actual)
-    return jnp.where(absent, 0, actual) - jnp.where(absent, 0, predicted)
-
-
-def _apart(
-    predicted: Float[Array, "*shape"], actual: Float[Array, "*shape"]
-) -> tuple[Bool[Array, "*shape"], Float[Array, "*shape"]]:
-    """Whether the target gives an event the higher probability, and ``abs(log(t / q))``."""
-    ratio = _log_ratio(predicted, actual)
-    return ratio >= 0, jnp.where(ratio >= 0, ratio, -ratio)
-
-
-def _relative(
-    log_w: Float[Array, "*shape"], log_v: Float[Array, "*shape"], ratio: Float[Array, "*shape"]
-) -> Float[Array, "*shape"]:
-    """``w log(w / v) - w + v``, not negative, given ``log(v / w)`` to all its digits."""
-    near = jnp.abs(ratio) < 1
-    x = jnp.where(near, ratio, 0)
-    w, v = jnp.exp(log_w), jnp.exp(log_v)
-    series = jnp.ones_like(x)
-    for k in range(18, 0, -1):
-        series = 1 + x / (k + 2) * series
-    far = v - w - times(w, jnp.where(near, 0, ratio))
-    return jnp.where(near, w * x * x / 2 * series, far)
+def _pair(
+    name: str,
+    log_probabilities: Float[ArrayLike, "*batch classes"],
+    target_log_probabilities: Float[ArrayLike, "*batch classes"],
+    where: Bool[ArrayLike, "*#batch"] | None,
+) -> distributions.Pair:
+    """The two distributions, checked and masked."""
+    predicted, actual = rows(
+        name,
+        where,
+        log_probabilities=log_probabilities,
+        target_log_probabilities=target_log_probabilities,
+    )
+    return distributions.pair_of(predicted, actual)
