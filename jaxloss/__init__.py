@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.losses import box as box
     from jaxloss.losses import class_margin as class_margin
     from jaxloss.losses import classification as classification
+    from jaxloss.losses import contrastive as contrastive
     from jaxloss.losses import counts as counts
     from jaxloss.losses import crps as crps
     from jaxloss.losses import discrete_survival as discrete_survival
@@ -30,6 +31,8 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.losses import language as language
     from jaxloss.losses import likelihood as likelihood
     from jaxloss.losses import margin as margin
+    from jaxloss.losses import metric as metric
+    from jaxloss.losses import neighbors as neighbors
     from jaxloss.losses import noise as noise
     from jaxloss.losses import noise_correction as noise_correction
     from jaxloss.losses import ordinal as ordinal

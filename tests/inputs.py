@@ -16,6 +16,7 @@ SIZES = {
     "space": (3, 2),
     "classes": (4,),
     "features": (4,),
+    "negatives": (5,),
     "items": (5,),
     "coordinates": (4,),
     "quantiles": (3,),
