@@ -25,8 +25,10 @@ from jaxloss import (
     catalogue,
     counts,
     discrete_survival,
+    distillation,
     language,
     partial_mean,
+    relational_distillation,
     survival,
 )
 from tests.inputs import Argument, example, positional, where_of
@@ -48,8 +50,13 @@ jit = functools.partial(
         "xla_llvm_disable_expensive_passes": True,
     },
 )
-HOLDS_A_PART_CONSTANT = {box.ciou, language.dynamic_fine_tuning}
-COMPARES_A_WHOLE_BATCH = {survival.cox_breslow, survival.cox_efron, discrete_survival.deephit_rank}
+HOLDS_A_PART_CONSTANT = {box.ciou, distillation.adaptive_kl, language.dynamic_fine_tuning}
+COMPARES_A_WHOLE_BATCH = {
+    survival.cox_breslow,
+    survival.cox_efron,
+    discrete_survival.deephit_rank,
+    relational_distillation.relational_angle,
+}
 DENSITIES = {e.loss for e in catalogue.entries() if e.family in ("likelihood", "failure_time")}
 DENSITIES |= {counts.gamma, discrete_survival.pc_hazard}
 
