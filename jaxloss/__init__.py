@@ -23,9 +23,11 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.losses import counts as counts
     from jaxloss.losses import crps as crps
     from jaxloss.losses import discrete_survival as discrete_survival
+    from jaxloss.losses import distillation as distillation
     from jaxloss.losses import divergence as divergence
     from jaxloss.losses import ensemble as ensemble
     from jaxloss.losses import failure_time as failure_time
+    from jaxloss.losses import feature_distillation as feature_distillation
     from jaxloss.losses import fenchel_young as fenchel_young
     from jaxloss.losses import imbalance as imbalance
     from jaxloss.losses import language as language
@@ -38,11 +40,13 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.losses import ordinal as ordinal
     from jaxloss.losses import pairs as pairs
     from jaxloss.losses import pairwise_ranking as pairwise_ranking
+    from jaxloss.losses import partial_distillation as partial_distillation
     from jaxloss.losses import power_divergence as power_divergence
     from jaxloss.losses import ranking as ranking
     from jaxloss.losses import redescending as redescending
     from jaxloss.losses import region as region
     from jaxloss.losses import regression as regression
+    from jaxloss.losses import relational_distillation as relational_distillation
     from jaxloss.losses import relative as relative
     from jaxloss.losses import robust as robust
     from jaxloss.losses import routing as routing

@@ -26,9 +26,11 @@ from jaxloss import (
     contrastive,
     counts,
     discrete_survival,
+    distillation,
     language,
     metric,
     partial_mean,
+    relational_distillation,
     survival,
 )
 from tests.inputs import Argument, example, positional, where_of
@@ -52,12 +54,18 @@ jit = functools.partial(
 )
 HOLDS_A_PART_CONSTANT = {
     box.ciou,
+    distillation.adaptive_kl,
     language.dynamic_fine_tuning,
     metric.circle,
 }
-COMPARES_A_WHOLE_BATCH = {survival.cox_breslow, survival.cox_efron, discrete_survival.deephit_rank}
 IN_BATCH = ("contrastive", "metric", "neighbors")
-COMPARES_A_WHOLE_BATCH |= {e.loss for e in catalogue.entries() if e.family in IN_BATCH}
+COMPARES_A_WHOLE_BATCH = {
+    *(e.loss for e in catalogue.entries() if e.family in IN_BATCH),
+    discrete_survival.deephit_rank,
+    relational_distillation.relational_angle,
+    survival.cox_breslow,
+    survival.cox_efron,
+}
 DENSITIES = {e.loss for e in catalogue.entries() if e.family in ("likelihood", "failure_time")}
 DENSITIES |= {counts.gamma, discrete_survival.pc_hazard}
 MAY_BE_NEGATIVE = {*DENSITIES, contrastive.decoupled}
