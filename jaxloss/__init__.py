@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # for editors; at run time a module is imported when it is first used
     from jaxloss import catalogue as catalogue
     from jaxloss import compose as compose
+    from jaxloss import evaluation as evaluation
     from jaxloss import kernels as kernels
+    from jaxloss import plotting as plotting
     from jaxloss import training as training
     from jaxloss.core.reducing import PartialMean as PartialMean
     from jaxloss.core.reducing import partial_mean as partial_mean

@@ -1,7 +1,6 @@
 """Fused losses are the dense ones, under every plan; and what they do not make, they do not make."""
 
 import functools
-import itertools
 
 import jax
 import jax.numpy as jnp

@@ -16,7 +16,7 @@ from jaxloss.core.compiling import compiled
 from jaxloss.core.inputs import Scalar, masked, modulus, promoted, rows, selection
 from jaxloss.core.ratios import magnitude
 from jaxloss.core.reducing import Reduction, reduce
-from jaxloss.core.vectors import norm, normalized
+from jaxloss.core.vectors import normalized
 
 
 @compiled("reduction")
