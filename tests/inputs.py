@@ -16,6 +16,7 @@ SIZES = {
     "space": (3, 2),
     "classes": (4,),
     "features": (4,),
+    "negatives": (5,),
     "items": (5,),
     "coordinates": (4,),
     "quantiles": (3,),
@@ -26,6 +27,12 @@ SIZES = {
     "depths": (3,),
     "experts": (4,),
     "choices": (2,),
+    "kept": (3,),
+    "teacher_classes": (6,),
+    "teacher_features": (5,),
+    "channels": (4,),
+    "later_channels": (2,),
+    "teacher_channels": (5,),
 }
 PAIRED = {"distances", "other_embeddings", "other_scores"}  # with targets that say yes or no
 
@@ -75,6 +82,8 @@ def example(loss: Callable[..., Any], seed: int = 0) -> list[Array]:
 def _make(argument: Argument, names: list[str], key: Array) -> Array:
     name, shape = argument.name, argument.shape
     match name:
+        case "labels" if "kept" in argument.axes:  # different classes
+            return jnp.argsort(jax.random.normal(key, (*shape[:-1], SIZES["classes"][0])))[..., :3]
         case "labels" if "embeddings" in names:  # two or three of each group
             return jax.random.permutation(key, jnp.arange(math.prod(shape)) % 2)
         case "labels":
@@ -124,5 +133,7 @@ def _make(argument: Argument, names: list[str], key: Array) -> Array:
             return jax.random.uniform(key, shape, minval=0.7, maxval=3.0)
         case "target_log_probabilities":
             return jax.nn.log_softmax(jax.random.normal(key, shape))
+        case "teacher_log_probabilities":  # of some classes
+            return jax.nn.log_softmax(jax.random.normal(key, (*shape[:-1], 6)))[..., : shape[-1]]
         case _:
             return jax.random.normal(key, shape)

@@ -5,14 +5,17 @@ Everything is made from three logarithms for each event: of its probability unde
 known to more digits than the difference of the other two.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from jaxloss.core.checks import check_positive
 from jaxloss.core.classes import log_softmax, softmax, times
 from jaxloss.core.exponentials import complement, difference
+from jaxloss.core.inputs import Scalar
 
 
 class Pair(NamedTuple):
@@ -92,11 +95,11 @@ def reverse_kl(pair: Pair) -> Float[Array, "*batch"]:
     return relative(pair.log_q, pair.log_t, pair.log_ratio).sum(-1)
 
 
-def total_variation(pair: Pair) -> Float[Array, "*batch"]:
-    """Half the sum of ``abs(t - q)``, with slope 0 where they are equal."""
+def distances(pair: Pair) -> Float[Array, "*batch classes"]:
+    """``abs(t - q)``, with slope 0 where they are equal."""
     likelier, gap = apart(pair.log_ratio)
     distance = jnp.exp(jnp.where(likelier, pair.log_t, pair.log_q)) * complement(gap)
-    return jnp.where(gap == 0, 0, distance).sum(-1) / 2
+    return jnp.where(gap == 0, 0, distance)
 
 
 def to_mixture(
@@ -118,3 +121,15 @@ def to_mixture(
 def apart(ratio: Float[Array, "*shape"]) -> tuple[Bool[Array, "*shape"], Float[Array, "*shape"]]:
     """Whether the target gives an event the higher probability, and ``abs(log(t / q))``."""
     return ratio >= 0, jnp.where(ratio >= 0, ratio, -ratio)
+
+
+def softened(
+    name: str,
+    divergence: Callable[[Pair], Float[Array, "*batch"]],
+    predicted: Float[Array, "*batch classes"],
+    actual: Float[Array, "*batch classes"],
+    temperature: Scalar,
+) -> Float[Array, "*batch"]:
+    """A divergence of softmaxes at some temperature, times the square of that."""
+    tau = check_positive(name, "temperature", temperature).astype(predicted.dtype)
+    return tau * tau * divergence(softmax_pair(predicted / tau, actual / tau))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
 
 from jaxloss.core.checks import check_unit_interval, require_floating, require_rank
-from jaxloss.core.classes import label_nll, pick, smoothed_nll, soft_nll, times
+from jaxloss.core.classes import focused, label_nll, pick, power, smoothed_nll, soft_nll, times
 from jaxloss.core.compiling import compiled
 from jaxloss.core.inputs import Scalar, at_least_float32, elements, labeled, rows
 from jaxloss.core.reducing import Reduction, reduce
@@ -240,7 +240,7 @@ def softmax_focal(
     """
     name = "softmax_focal"
     logits, labels, poison = labeled(name, logits, labels, where)
-    loss = _focused(label_nll(logits, labels), gamma)
+    loss = focused(label_nll(logits, labels), gamma)
     return reduce(name, loss * poison, where, weights, reduction)
 
 
@@ -284,7 +284,7 @@ def sigmoid_focal(
     odds = jnp.where(far, 0, jnp.exp(-near))
 
     def factor(odds: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-        return _power((wrongness + (1 - wrongness) * odds) / (1 + odds), gamma)
+        return power((wrongness + (1 - wrongness) * odds) / (1 + odds), gamma)
 
     # Far out the factor is constant; held so, its slope of 0 does not meet an infinite distance.
     held = factor(jax.lax.stop_gradient(odds)) * times(wrongness, jnp.where(far, distance, 0))
@@ -379,19 +379,3 @@ def _sides(
     """
     negative = scores < 0
     return jnp.where(negative, -scores, scores), jnp.where(negative, actual, 1 - actual)
-
-
-def _focused(nll: Float[Array, "*shape"], gamma: Scalar) -> Float[Array, "*shape"]:
-    """``(1 - p)**gamma * nll`` with p = e^-nll, finite in value and slope from 0 to infinity.
-
-    Beyond 100 the factor is 1 in any dtype, and its derivative would be 0 times infinity.
-    """
-    hopeless = nll > 100
-    doubtful = jnp.where(hopeless, 1, nll)
-    return jnp.where(hopeless, nll, _power(-jnp.expm1(-doubtful), gamma) * doubtful)
-
-
-def _power(wrong: Float[Array, "*shape"], gamma: Scalar) -> Float[Array, "*shape"]:
-    """``wrong**gamma``; constant at 0, where the slope may be infinite but meets a loss of 0."""
-    at_certainty = jnp.where(gamma == 0, 1.0, 0.0)
-    return jnp.where(wrong > 0, jnp.where(wrong > 0, wrong, 1) ** gamma, at_certainty)

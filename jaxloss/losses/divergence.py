@@ -121,7 +121,7 @@ def total_variation(
     """
     name = "total_variation"
     pair = _pair(name, log_probabilities, target_log_probabilities, where)
-    return reduce(name, distributions.total_variation(pair), where, weights, reduction)
+    return reduce(name, distributions.distances(pair).sum(-1) / 2, where, weights, reduction)
 
 
 @compiled("reduction")

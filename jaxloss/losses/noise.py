@@ -14,7 +14,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
 from jaxloss.core.checks import check_not_negative
 from jaxloss.core.classes import below, is_label, label_nll, pick, soft_nll, times
 from jaxloss.core.compiling import compiled
-from jaxloss.core.exponentials import complement, exponential_series
+from jaxloss.core.exponentials import complement, discounted, exponential_series
 from jaxloss.core.inputs import Scalar, at_least_float32, labeled
 from jaxloss.core.ratios import share
 from jaxloss.core.reducing import Reduction, reduce
@@ -55,7 +55,7 @@ def generalized_cross_entropy(
     name = "generalized_cross_entropy"
     logits, labels, poison = labeled(name, logits, labels, where)
     power = check_not_negative(name, "power", power)
-    loss = _discounted(label_nll(logits, labels), power)
+    loss = discounted(label_nll(logits, labels), power)
     return reduce(name, loss * poison, where, weights, reduction)
 
 
@@ -269,18 +269,6 @@ def bi_tempered_logistic(
     return reduce(name, loss * poison, where, weights, reduction)
 
 
-def _discounted(nll: Float[Array, "*shape"], rate: Scalar) -> Float[Array, "*shape"]:
-    r""":math:`\int_0^n e^{-r u} du = (1 - e^{-r n}) / r`, which is :math:`n` at rate 0."""
-    endless, constant = jnp.isinf(nll), rate == 0
-    finite = jnp.where(endless, 0, nll)
-    near = rate * finite < 1
-    series = finite * exponential_series(1, -jnp.where(near, rate * finite, 0))
-    divisor = jnp.where(near, 1, rate)
-    far = (1 - jnp.exp(-divisor * finite)) / divisor
-    limit = jnp.where(constant, nll, 1 / jnp.where(constant, 1, rate))
-    return jnp.where(endless, limit, jnp.where(near, series, far))
-
-
 def _surprise(nll: Float[Array, "*shape"], rate: Scalar) -> Float[Array, "*shape"]:
     r""":math:`\int_0^n e^{-r u} (1 - e^{-u}) du`; by its power series where :math:`n` is small."""
     slow, fast = rate, 1 + rate
@@ -293,7 +281,7 @@ def _surprise(nll: Float[Array, "*shape"], rate: Scalar) -> Float[Array, "*shape
         difference, power = fast * difference + power, slow * power
         term *= -small / (k + 2)
     large = jnp.where(near, 1, nll)
-    return jnp.where(near, series, _discounted(large, slow) - _discounted(large, fast))
+    return jnp.where(near, series, discounted(large, slow) - discounted(large, fast))
 
 
 @jax.custom_jvp

@@ -4,21 +4,20 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
 
+from jaxloss.core.batches import cosines, grouped, log_total
 from jaxloss.core.checks import (
     check_not_negative,
     check_positive,
     check_unit_interval,
-    require_integer,
     require_rank,
     require_real,
     require_same_shape,
     require_shape,
 )
-from jaxloss.core.classes import lead, times
+from jaxloss.core.classes import label_nll, lead, times
 from jaxloss.core.compiling import compiled
 from jaxloss.core.inputs import (
     Scalar,
-    at_least_float32,
     masked,
     promoted,
     same_shape,
@@ -253,6 +252,61 @@ def margin_ranking(
 
 
 @compiled("reduction")
+def info_nce(
+    anchors: Real[ArrayLike, "*batch features"],
+    positives: Real[ArrayLike, "*batch features"],
+    negatives: Real[ArrayLike, "*batch negatives features"],
+    *,
+    temperature: Scalar = 0.07,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    weights: Real[ArrayLike, "..."] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""Cross-entropy of finding the positive of an anchor among negatives of its own.
+
+    With :math:`s` the cosine of two vectors:
+
+    .. math::
+        \ell = -\log \frac{e^{s(a, p) / \tau}}{e^{s(a, p) / \tau} + \sum_k e^{s(a, n_k) / \tau}}
+
+    :func:`jaxloss.losses.contrastive.info_nce` takes the positives of the other anchors for
+    negatives, or vectors that all anchors share. The unreduced shape is ``*batch``.
+
+    Args:
+        negatives: any number of vectors for each anchor.
+        temperature: :math:`\tau`, positive.
+        where, weights, reduction: see :func:`jaxloss.core.reducing.reduce`.
+
+    Example:
+        >>> anchors, positives = jnp.array([[1.0, 0.0]]), jnp.array([[2.0, 0.0]])
+        >>> negatives = jnp.array([[[0.0, 1.0], [0.0, -3.0]]])
+        >>> info_nce(anchors, positives, negatives, temperature=1.0)  # log(1 + 2 / e)
+        Array(0.5514447, dtype=float32)
+
+    Reference:
+        van den Oord, Li & Vinyals, "Representation Learning with Contrastive Predictive Coding",
+        2018.
+    """
+    name = "info_nce"
+    require_real(name, anchors=anchors, positives=positives, negatives=negatives)
+    require_rank(name, 1, wanted="of shape (*batch, features)", anchors=anchors)
+    require_same_shape(name, anchors=anchors, positives=positives)
+    *batch, features = jnp.shape(anchors)
+    shape = (*batch, *jnp.shape(negatives)[len(batch) : -1][:1], features)
+    require_shape(name, shape, wanted="some for each anchor,", negatives=negatives)
+    selected = selection(name, where, tuple(batch))
+    anchor, positive, negative = (
+        normalized(masked(x, selected)) for x in promoted(anchors, positives, negatives)
+    )
+    right = (anchor * positive).sum(-1, keepdims=True)
+    wrong = jnp.einsum("...f,...nf->...n", anchor, negative, precision="highest")
+    scores = jnp.concatenate([right, wrong], -1)
+    scores = scores / check_positive(name, "temperature", temperature)
+    loss = label_nll(scores, jnp.zeros(batch, jnp.int32))
+    return reduce(name, loss, where, weights, reduction)
+
+
+@compiled("reduction")
 def nt_xent(
     embeddings: Real[ArrayLike, "batch features"],
     labels: Int[ArrayLike, " batch"],
@@ -293,32 +347,11 @@ def nt_xent(
     Reference:
         Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", 2020.
     """
-    require_rank(
-        "nt_xent", 2, wanted="of shape (batch, features)", exact=True, embeddings=embeddings
-    )
-    require_real("nt_xent", embeddings=embeddings)
-    require_integer("nt_xent", labels=labels)
-    vectors, things = at_least_float32(embeddings), jnp.asarray(labels)
-    batch = vectors.shape[:1]
-    require_shape("nt_xent", batch, wanted="one per embedding:", labels=things)
-    temperature = check_positive("nt_xent", "temperature", temperature)
-
-    exists = selection("nt_xent", where, batch)
-    vectors = normalized(masked(vectors, exists))
-    # an accelerator's default keeps some three digits, of numbers about to grow by 1/temperature
-    similarity = jnp.matmul(vectors, vectors.T, precision="highest") / temperature
-
-    same = things[:, None] == things[None, :]
-    positive, negative = same & ~jnp.eye(batch[0], dtype=bool), ~same
-    if exists is not None:
-        both = exists[:, None] & exists[None, :]
-        positive, negative = positive & both, negative & both
-
-    # a row without negatives gets all as stand-ins, so that its logarithm is not one of zero
-    any_negative = negative.any(-1, keepdims=True)
-    rivals = jax.nn.logsumexp(similarity, -1, where=negative | ~any_negative, keepdims=True)
-    loss = jnp.where(any_negative, jax.nn.softplus(rivals - similarity), 0)
-    return reduce("nt_xent", loss, positive, weights, reduction)
+    vectors, alike, different = grouped("nt_xent", embeddings, labels, where)
+    scores = cosines(vectors, vectors) / check_positive("nt_xent", "temperature", temperature)
+    rivals = log_total(scores, different)[:, None]
+    loss = jax.nn.softplus(rivals - scores)
+    return reduce("nt_xent", loss, alike, weights, reduction)
 
 
 def _pairs(

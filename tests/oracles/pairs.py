@@ -43,6 +43,15 @@ def margin_ranking(scores, other_scores, targets, margin=0.0):
     return np.maximum(0, margin - sign * (scores - other_scores))
 
 
+def info_nce(anchors, positives, negatives, temperature=0.07):
+    losses = np.zeros(anchors.shape[:-1])
+    for i in np.ndindex(*losses.shape):
+        unit = [x / np.linalg.norm(x) for x in (anchors[i], positives[i], *negatives[i])]
+        p = [np.exp(unit[0] @ x / temperature) for x in unit[1:]]
+        losses[i] = -np.log(p[0] / sum(p))
+    return losses
+
+
 def nt_xent(embeddings, labels, temperature=0.1):
     batch = range(len(labels))
 
@@ -70,6 +79,7 @@ ROWS = [
     Row(pairs.cosine_embedding, cosine_embedding, {"margin": -0.3}),
     Row(pairs.hinge_embedding, hinge_embedding, {"margin": 1.7}),
     Row(pairs.margin_ranking, margin_ranking, {"margin": 0.7}),
+    Row(pairs.info_nce, info_nce, {"temperature": 0.3}),
     Row(pairs.nt_xent, nt_xent, {"temperature": 0.3}),
     Row(pairs.nt_xent, nt_xent),
 ]
