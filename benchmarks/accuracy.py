@@ -1,9 +1,9 @@
-"""How many digits the losses have, value and gradient: ``python -m benchmarks.accuracy [name ...]``.
+"""How many digits the losses have: ``python -m benchmarks.accuracy [name ...]``.
 
-Each loss is computed in float32 at inputs that span what the dtype can hold, and compared with its
-oracle in ``tests/oracles``, the plain formula of the paper, computed with as many digits as it
-takes. The peers in ``tests/peers`` are held against the same truth, at the same inputs, wherever
-they are installed.
+Each loss and its gradient are computed in float32, at inputs that span what the dtype can hold, and
+compared with its oracle in ``tests/oracles``, the plain formula of the paper, computed with as many
+digits as it takes. The peers in ``tests/peers`` are held against the same truth, at the same
+inputs, wherever they are installed.
 
 The error is in units in the last place of the true number: 0.5 is a correctly rounded result. Of a
 gradient that has several entries for one loss, it is the last place of the largest of them. What is
@@ -13,7 +13,6 @@ smaller than the smallest normal number counts as zero, as XLA takes it. Kinks d
 import argparse
 import functools
 import importlib
-import inspect
 import json
 import math
 import os
@@ -32,6 +31,7 @@ from benchmarks.precise import DIGITS, MANY_DIGITS, context, double, precise
 from jaxloss import catalogue
 from tests.inputs import positional
 from tests.oracles import Row
+
 
 class Truth(NamedTuple):
     """A loss and its gradient at some inputs, in float64; NaN where there is none."""
@@ -91,14 +91,16 @@ def rows(family: str) -> list[Row]:
     return [row._replace(oracle=known.get(row.loss, row.oracle)) for row in given]
 
 
-def measured(family: str, name: str, row: Row, points: int) -> Outcome | None:
+def measured(
+    family: str, name: str, row: Row, points: int, *, peers: bool = True
+) -> Outcome | None:
     """How everybody does on ``row``; ``None`` if its formula can not be computed exactly."""
     inputs = extreme(row.loss, points)
     truth = truth_of(row, inputs)
     if truth is None:
         return None
     contestants = {"jaxloss": with_jax(functools.partial(row.loss, reduction="none"))}
-    for peer in importlib.import_module(f"tests.peers.{family}").PEERS:
+    for peer in importlib.import_module(f"tests.peers.{family}").PEERS if peers else ():
         if peer.loss is row.loss and dict(peer.options) == dict(row.options):
             with_library = with_torch if peer.oracle.__name__.startswith("torch") else with_jax
             contestants[peer.oracle.__name__] = with_library(peer.oracle)

@@ -73,7 +73,7 @@ FORMULAS: dict[Callable[..., Any], Callable[..., Any]] = {
         lambda r, a, z, c: _inflated(_negative_binomial(r, a, c), z, c), r, a, z, c
     ),
     counts.gamma: lambda m, a, x: _each(_gamma, m, a, x),
-    likelihood.student_t: lambda p, s, t, df: _each(lambda *x: _student_t(*x, df), p, s, t),
+    likelihood.student_t: lambda p, s, t, df: _each(_student_t, p, s, t, df),
     likelihood.log_normal: lambda p, s, a: _each(_log_normal, p, s, a),
-    robust.pseudo_huber: lambda p, t, delta: _each(lambda *x: _pseudo_huber(*x, delta), p, t),
+    robust.pseudo_huber: lambda p, t, delta: _each(_pseudo_huber, p, t, delta),
 }

@@ -1,4 +1,4 @@
-"""Numbers of thousands of digits that NumPy computes with, so that an oracle's plain formula is exact.
+"""Numbers of many digits that NumPy computes with, so that an oracle's plain formula is exact.
 
 NumPy hands the functions of an object array to methods of its elements: ``np.exp(x)`` calls
 ``x.exp()``. With such methods a textbook formula like ``log(sum(exp(z)))`` keeps its digits at
@@ -12,7 +12,7 @@ from typing import Any
 import mpmath
 import numpy as np
 
-DIGITS = 120
+DIGITS = 250
 """Enough where no exponential of a large number is added to 1."""
 MANY_DIGITS = 4600
 """Enough to tell ``1 - sigmoid(10**4)`` from 0."""

@@ -120,7 +120,9 @@ def torch_nll(log_probabilities, labels):
     torch = pytest.importorskip("torch")
 
     labels = torch.as_tensor(labels).long()
-    return torch.nn.functional.nll_loss(torch.as_tensor(log_probabilities), labels, reduction="none")
+    return torch.nn.functional.nll_loss(
+        torch.as_tensor(log_probabilities), labels, reduction="none"
+    )
 
 
 def torch_binary_cross_entropy(probabilities, targets):

@@ -17,7 +17,7 @@ def torch_cross_entropy(scores, label_smoothing=0.0):
 
     rows = torch.arange(len(scores))
     return torch.nn.functional.cross_entropy(
-        torch.tensor(scores), rows, label_smoothing=label_smoothing, reduction="none"
+        torch.as_tensor(scores), rows, label_smoothing=label_smoothing, reduction="none"
     ).numpy()
 
 
