@@ -22,6 +22,9 @@ SIZES = {
     "intervals": (2,),
     "members": (5,),
     "thresholds": (3,),
+    "views": (3,),
+    "nodes": (5,),
+    "saddle": (3,),
 }
 
 
@@ -115,7 +118,7 @@ def _make(argument: Argument, names: list[str], key: Array) -> Array:
             return jax.random.randint(key, shape, 0, 6)
         case "factors":  # of a covariance
             return jnp.tril(jax.random.uniform(key, shape, minval=0.7, maxval=2.0))
-        case "scales" | "concentrations" | "amounts" | "target_amounts":
+        case "scales" | "concentrations" | "amounts" | "target_amounts" | "gradient_ratios":
             return jax.random.uniform(key, shape, minval=0.7, maxval=3.0)
         case "target_log_probabilities":
             return jax.nn.log_softmax(jax.random.normal(key, shape))

@@ -128,6 +128,35 @@ def _softmax_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[A
     return p, p * (tangent - (p * tangent).sum(-1, keepdims=True))
 
 
+@jax.custom_jvp
+def class_nll(logits: Float[Array, "*batch classes"]) -> Float[Array, "*batch classes"]:
+    """Minus the log-probability of each class under a softmax."""
+    around = _around_maximum(logits)
+    return around.gap + jnp.log1p(around.others)[..., None]
+
+
+@class_nll.defjvp
+def _class_nll_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
+    """Relative to the leading class, whose own 1 - p would not keep its digits."""
+    (logits,), tangent = primals, at_least_float32(tangents[0])
+    leading = logits.argmax(-1).astype(jnp.int32)
+    relative = tangent - pick(tangent, leading)[..., None]
+    relative = jnp.where(is_label(logits, leading), 0, relative)
+    return class_nll(logits), (softmax(logits) * relative).sum(-1, keepdims=True) - relative
+
+
+@jax.custom_jvp
+def logsumexp(x: Float[Array, "*batch classes"]) -> Float[Array, "*batch"]:
+    """``jax.nn.logsumexp`` with finite derivatives also where entries, or all, are infinite."""
+    return jax.nn.logsumexp(x, -1)
+
+
+@logsumexp.defjvp
+def _logsumexp_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
+    (x,) = primals
+    return logsumexp(x), (softmax(x) * tangents[0]).sum(-1)
+
+
 class _Around(NamedTuple):
     """Logits seen from their maximum."""
 
