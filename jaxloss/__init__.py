@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss import training as training
     from jaxloss.core.reducing import PartialMean as PartialMean
     from jaxloss.core.reducing import partial_mean as partial_mean
+    from jaxloss.losses import auc as auc
     from jaxloss.losses import box as box
     from jaxloss.losses import class_margin as class_margin
     from jaxloss.losses import classification as classification
@@ -31,11 +32,14 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.losses import failure_time as failure_time
     from jaxloss.losses import feature_distillation as feature_distillation
     from jaxloss.losses import fenchel_young as fenchel_young
+    from jaxloss.losses import hierarchical as hierarchical
     from jaxloss.losses import imbalance as imbalance
     from jaxloss.losses import language as language
     from jaxloss.losses import likelihood as likelihood
+    from jaxloss.losses import long_tail as long_tail
     from jaxloss.losses import margin as margin
     from jaxloss.losses import metric as metric
+    from jaxloss.losses import multilabel as multilabel
     from jaxloss.losses import neighbors as neighbors
     from jaxloss.losses import noise as noise
     from jaxloss.losses import noise_correction as noise_correction
@@ -43,6 +47,7 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.losses import pairs as pairs
     from jaxloss.losses import pairwise_ranking as pairwise_ranking
     from jaxloss.losses import partial_distillation as partial_distillation
+    from jaxloss.losses import positive_unlabeled as positive_unlabeled
     from jaxloss.losses import power_divergence as power_divergence
     from jaxloss.losses import ranking as ranking
     from jaxloss.losses import redescending as redescending

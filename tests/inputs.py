@@ -33,6 +33,9 @@ SIZES = {
     "channels": (4,),
     "later_channels": (2,),
     "teacher_channels": (5,),
+    "views": (3,),
+    "nodes": (5,),
+    "saddle": (3,),
 }
 PAIRED = {"distances", "other_embeddings", "other_scores"}  # with targets that say yes or no
 
@@ -129,7 +132,9 @@ def _make(argument: Argument, names: list[str], key: Array) -> Array:
             return jax.random.randint(key, shape, 0, 6)
         case "factors":  # of a covariance
             return jnp.tril(jax.random.uniform(key, shape, minval=0.7, maxval=2.0))
-        case "scales" | "concentrations" | "distances" | "amounts" | "target_amounts":
+        case "scales" | "concentrations" | "distances" | "gradient_ratios":
+            return jax.random.uniform(key, shape, minval=0.7, maxval=3.0)
+        case "amounts" | "target_amounts":
             return jax.random.uniform(key, shape, minval=0.7, maxval=3.0)
         case "target_log_probabilities":
             return jax.nn.log_softmax(jax.random.normal(key, shape))

@@ -137,8 +137,12 @@ def log_softmax(logits: Float[Array, "*batch classes"]) -> Float[Array, "*batch 
 
 @log_softmax.defjvp
 def _log_softmax_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
-    tangent = at_least_float32(tangents[0])
-    return log_softmax(*primals), tangent - (softmax(*primals) * tangent).sum(-1, keepdims=True)
+    """Relative to the leading class, whose own 1 - p would not keep its digits."""
+    (logits,), tangent = primals, at_least_float32(tangents[0])
+    leading = logits.argmax(-1).astype(jnp.int32)
+    relative = tangent - pick(tangent, leading)[..., None]
+    relative = jnp.where(is_label(logits, leading), 0, relative)
+    return log_softmax(logits), relative - (softmax(logits) * relative).sum(-1, keepdims=True)
 
 
 @jax.custom_jvp
@@ -218,19 +222,3 @@ def pick(
 ) -> Float[Array, "*batch"]:
     """The entry of each row that its label names."""
     return jnp.take_along_axis(values, labels[..., None], axis=-1, mode="clip").squeeze(-1)
-
-
-def focused(nll: Float[Array, "*shape"], gamma: Scalar) -> Float[Array, "*shape"]:
-    """``(1 - p)**gamma * nll`` with p = e^-nll, finite in value and slope from 0 to infinity.
-
-    Beyond 100 the factor is 1 in any dtype, and its derivative would be 0 times infinity.
-    """
-    hopeless = nll > 100
-    doubtful = jnp.where(hopeless, 1, nll)
-    return jnp.where(hopeless, nll, power(-jnp.expm1(-doubtful), gamma) * doubtful)
-
-
-def power(wrong: Float[Array, "*shape"], gamma: Scalar) -> Float[Array, "*shape"]:
-    """``wrong**gamma``; constant at 0, where the slope may be infinite but meets a loss of 0."""
-    at_certainty = jnp.where(gamma == 0, 1.0, 0.0)
-    return jnp.where(wrong > 0, jnp.where(wrong > 0, wrong, 1) ** gamma, at_certainty)
