@@ -7,7 +7,6 @@ number that they are still to be multiplied with.
 """
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +18,7 @@ from jaxtyping import Array, Float
 from jaxloss.kernels.operands import (
     Moving,
     Operands,
+    Product,
     add_up,
     carried,
     chosen,
@@ -29,7 +29,7 @@ from jaxloss.kernels.operands import (
     unit_of,
     wide,
 )
-from jaxloss.kernels.plans import BLOCKS, Plan
+from jaxloss.kernels.plans import Plan, blocks_of
 
 Rule = Callable[[Array, Any, Any, Any], Array]
 """``(logits, rows, options, link) -> one loss per row``; hashable."""
@@ -85,7 +85,7 @@ per_token.defvjp(_per_token_forward, _per_token_backward, symbolic_zeros=True)
 def losses(rule: Rule, plan: Plan, operands: Operands) -> Float[Array, "*batch"]:
     """The loss of each token, not weighed."""
     if plan.placed is not None:
-        local = functools.partial(losses, rule, plan.placed.local(plan))
+        local = functools.partial(losses, rule, plan._replace(placed=None))
         return plan.placed.per_token(local, operands)
     flat, batch = operands.flat(), operands.weights.shape
     dtype = plan.dtype or wide(flat.hidden)
@@ -103,7 +103,7 @@ def losses_and_gradient(
 ) -> tuple[Float[Array, "*batch"], list[Array]]:
     """The loss of each token, and the gradient of their weighed sum in what is wanted."""
     if plan.placed is not None:
-        local = functools.partial(losses_and_gradient, rule, plan.placed.local(plan), wanted)
+        local = functools.partial(losses_and_gradient, rule, plan._replace(placed=None), wanted)
         return plan.placed.per_token_and_gradient(local, wanted, operands)
     flat = operands.flat()
     unit = unit_of(flat.hidden, flat.weights)
@@ -153,7 +153,7 @@ def _tile(
     if wanted.kernel:
         last = hidden.shape[0] == operands.hidden.shape[0] and kernel.dtype == hidden.dtype
         kind = hidden.dtype if last and hidden.dtype != jnp.float16 else dtype
-        dkernel = [product(hidden, dz, (0, 0), kind) * unit.astype(kind)]
+        dkernel = [Product(hidden, dz, kind, unit)]
     drows, doptions, dlink = jax.tree.map(lambda g: g * unit.astype(g.dtype), (drows, *dshared))
     return (dkernel, dbias, doptions, dlink), (found, dhidden, drows)
 
@@ -188,7 +188,7 @@ def _in_place(shape: Any, z: Array, rows: Any, weights: Array) -> tuple[Array, A
 
     Left to itself, XLA gives the gradient memory of its own on a GPU.
     """
-    blocks = math.gcd(z.shape[0], BLOCKS)
+    blocks = blocks_of(z.shape[0], z.size * z.dtype.itemsize)
     if blocks == 1:
         return shape(z, rows, weights)
     tile, *others = jax.tree.map(lambda x: x.reshape(-1, blocks, *x.shape[1:]), (z, rows, weights))

@@ -110,11 +110,10 @@ class Measured(NamedTuple):
 
     measure: Measure
     loss: Loss
-    axis: str | None
 
     def __call__(self, z: Array, rows: Any, options: Any, bounds: Any) -> Array:
         """The loss of each row."""
-        found = row_statistics(self.measure, self.axis, link(z, bounds), rows["labels"])
+        found = row_statistics(self.measure, link(z, bounds), rows["labels"])
         return self.loss(found, options)
 
 
@@ -128,7 +127,7 @@ def reduced(
 ) -> Float[Array, "..."]:
     """A loss that follows from statistics, weighed and reduced like any other."""
     plan = planned(head, per_token=reduction == "none")
-    measure = Measure(wanted, head.classes)
+    measure = Measure(wanted, head.classes, plan.axis)
     dtype = wide(head.operands.hidden)
     given = {k: None if v is None else jnp.asarray(v).astype(dtype) for k, v in options.items()}
     operands = head.operands._replace(options=given)
@@ -139,7 +138,7 @@ def reduced(
 
     def total(operands: Operands) -> Float[Array, ""]:
         if plan.columns is None:
-            return chunked.total(Measured(measure, loss, plan.axis), plan, operands)
+            return chunked.total(Measured(measure, loss), plan, operands)
         return chunked.weighed_sum(per_token(operands), operands.weights)
 
     return _reduced(head, per_token, total, operands, weights, reduction)

@@ -77,18 +77,17 @@ class Columns(NamedTuple):
         """Which of them do; None: all."""
         return None if self.classes is None else self.ids < self.classes
 
-    def of(self, x: Shaped[Array, "*shape"]) -> Shaped[Array, "..."]:
-        """These columns of an array whose last axis is the vocabulary."""
-        apart = x.reshape(*x.shape[:-1], self.parts, self.size)
-        some = jax.lax.dynamic_slice_in_dim(apart, self.start, self.length, -1)
-        return some.reshape(*x.shape[:-1], -1)
+    def of(self, x: Shaped[Array, "*lead parts size"]) -> Shaped[Array, "*lead columns"]:
+        """These columns of an array whose last two axes are the parts and what is in them."""
+        some = jax.lax.dynamic_slice_in_dim(x, self.start, self.length, -1)
+        return some.reshape(*x.shape[:-2], -1)
 
-    def put(self, x: Shaped[Array, "*shape"], some: Shaped[Array, "..."]) -> Array:
+    def put(
+        self, x: Shaped[Array, "*lead parts size"], some: Shaped[Array, "*lead columns"]
+    ) -> Shaped[Array, "*lead parts size"]:
         """``x`` with these columns replaced."""
-        apart = x.reshape(*x.shape[:-1], self.parts, self.size)
-        some = some.reshape(*x.shape[:-1], self.parts, self.length).astype(x.dtype)
-        apart = jax.lax.dynamic_update_slice_in_dim(apart, some, self.start, -1)
-        return apart.reshape(x.shape)
+        some = some.reshape(*x.shape[:-1], self.length).astype(x.dtype)
+        return jax.lax.dynamic_update_slice_in_dim(x, some, self.start, -1)
 
     def pick(self, z: Float[Array, "rows columns"], labels: Array | None) -> Float[Array, " rows"]:
         """The label's logit where the tile has it, or else 0.

@@ -31,6 +31,7 @@ from jaxloss.kernels.plans import Plan, chunks_of
 from jaxloss.kernels.statistics import (
     Columns,
     Known,
+    State,
     Statistics,
     empty,
     finished,
@@ -41,7 +42,7 @@ from jaxloss.kernels.statistics import (
 )
 
 PARTS = 16
-"""Into how many equal parts the vocabulary is divided, if it can be."""
+"""Into how many equal parts the vocabulary is divided, if it can be; axes of meshes divide it."""
 
 
 class Measure(NamedTuple):
@@ -51,6 +52,21 @@ class Measure(NamedTuple):
     """names of :class:`Statistics`"""
     classes: int | None = None
     """how many columns exist; None: all"""
+    axis: Any = None
+    """the mesh axis over which the columns are divided"""
+
+    def columns(self, here: int, parts: int = 1) -> Callable[..., Columns]:
+        """What makes stretches of the columns that this device has; all of them by themselves."""
+        before = 0 if self.axis is None else jax.lax.axis_index(self.axis) * here
+        size = here // parts
+        return functools.partial(
+            Columns, parts=parts, size=size, before=before, classes=self.classes
+        )
+
+    def completed(self, state: State) -> Known:
+        """The statistics of rows of which all columns here are known."""
+        whole = state if self.axis is None else merged_over(self.axis, state)
+        return finished(whole, self.wanted)
 
 
 def link(z: Float[Array, "*shape"], options: dict[str, Any]) -> Float[Array, "*shape"]:
@@ -60,46 +76,30 @@ def link(z: Float[Array, "*shape"], options: dict[str, Any]) -> Float[Array, "*s
     return z if options["temperature"] is None else z / options["temperature"]
 
 
-def row_statistics(
-    measure: Measure, axis: str | None, z: Float[Array, "rows columns"], labels: Any
-) -> Statistics:
+def row_statistics(measure: Measure, z: Float[Array, "rows columns"], labels: Any) -> Statistics:
     """Of whole rows of logits, or of what this device has of them along a mesh axis."""
-    found: Any = _row_statistics(measure, axis, z, labels)
+    found: Any = _row_statistics(measure, z, labels)
     return found
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _row_statistics(measure: Measure, axis: str | None, z: Array, labels: Any) -> Statistics:
-    return _of_rows(measure, axis, z, labels).statistics
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _row_statistics(measure: Measure, z: Array, labels: Any) -> Statistics:
+    return _rows_forward(measure, z, labels)[0]
 
 
-def _of_rows(measure: Measure, axis: str | None, z: Array, labels: Any) -> Known:
-    state = of_tile(z, labels, _whole(measure, axis, z.shape[1]), measure.wanted)
-    return finished(state if axis is None else merged_over(axis, state), measure.wanted)
+def _rows_forward(measure: Measure, z: Array, labels: Any) -> tuple[Statistics, Any]:
+    columns = measure.columns(z.shape[1])(0, z.shape[1])
+    found = measure.completed(of_tile(z, labels, columns, measure.wanted))
+    return found.statistics, (z, labels, found)
 
 
-def _whole(measure: Measure, axis: str | None, here: int) -> Columns:
-    """All columns that this device has."""
-    before = 0 if axis is None else jax.lax.axis_index(axis) * here
-    return Columns(0, here, parts=1, size=here, before=before, classes=measure.classes)
+def _rows_backward(measure: Measure, kept: Any, cotangent: Statistics) -> tuple[Array, None]:
+    z, labels, found = kept
+    columns = measure.columns(z.shape[1])(0, z.shape[1])
+    return slope(z, labels, columns, found, cotangent._replace(prediction=None)), None
 
 
-def _row_statistics_forward(
-    measure: Measure, axis: str | None, z: Array, labels: Any
-) -> tuple[Statistics, Any]:
-    known = _of_rows(measure, axis, z, labels)
-    return known.statistics, (z, labels, known)
-
-
-def _row_statistics_backward(
-    measure: Measure, axis: str | None, kept: Any, cotangent: Statistics
-) -> tuple[Array, None]:
-    z, labels, known = kept
-    cotangent = cotangent._replace(prediction=None)
-    return slope(z, labels, _whole(measure, axis, z.shape[1]), known, cotangent), None
-
-
-_row_statistics.defvjp(_row_statistics_forward, _row_statistics_backward)
+_row_statistics.defvjp(_rows_forward, _rows_backward)
 
 
 def statistics(measure: Measure, plan: Plan, operands: Operands) -> Statistics:
@@ -134,9 +134,9 @@ _statistics.defvjp(_forward, _backward, symbolic_zeros=True)
 def known(measure: Measure, plan: Plan, operands: Operands) -> Known:
     """The statistics, and what their gradient needs again."""
     if plan.placed is not None:
-        local = functools.partial(known, measure, plan.placed.local(plan))
+        local = functools.partial(known, measure, plan._replace(placed=None))
         return plan.placed.per_token(local, operands)
-    flat, batch = operands.flat(), operands.weights.shape
+    flat, batch = _apart(operands.flat()), operands.weights.shape
 
     def tile(part: tuple[Array, Any]) -> tuple[tuple[()], Known]:
         hidden, rows = part
@@ -147,10 +147,8 @@ def known(measure: Measure, plan: Plan, operands: Operands) -> Known:
             return merged(state, of_tile(z, rows["labels"], columns, measure.wanted))
 
         start = empty(hidden.shape[:1], wide(hidden), measure.wanted)
-        state = _over_slices(more, start, measure, plan, flat.kernel.shape[1])
-        if plan.axis is not None:
-            state = merged_over(plan.axis, state)
-        return (), finished(state, measure.wanted)
+        state = _over_slices(more, start, measure, plan, flat.kernel)
+        return (), measure.completed(state)
 
     _, found = add_up(tile, (flat.hidden, flat.rows), plan.tokens)
     return jax.tree.map(lambda x: x.reshape(batch), found)
@@ -166,9 +164,9 @@ def pulled_back(
 ) -> list[Array]:
     """The gradient in what is wanted, from that in the statistics."""
     if plan.placed is not None:
-        local = functools.partial(pulled_back, measure, plan.placed.local(plan), wanted)
+        local = functools.partial(pulled_back, measure, plan._replace(placed=None), wanted)
         return plan.placed.gradient(local, wanted, operands, found, cotangent)
-    flat, dtype = operands.flat(), wide(operands.hidden)
+    flat, dtype = _apart(operands.flat()), wide(operands.hidden)
     found, cotangent = jax.tree.map(lambda x: x.reshape(-1), (found, cotangent))
     unit = unit_of(operands.hidden, cotangent)
     cotangent = jax.tree.map(lambda x: x / unit, cotangent)
@@ -205,7 +203,7 @@ def pulled_back(
         [jnp.zeros_like(flat.bias)] if wanted.bias else [],
         [jnp.zeros_like(x) for x in chosen(flat.link, wanted.link)],
     )
-    dhidden, dkernel, dbias, dlink = _over_slices(more, start, measure, plan, flat.kernel.shape[1])
+    dhidden, dkernel, dbias, dlink = _over_slices(more, start, measure, plan, flat.kernel)
     if plan.axis is not None:
         dhidden, dlink = jax.lax.psum((dhidden, dlink), plan.axis)
     gradient = [*dhidden, *dkernel, *dbias, *dlink]
@@ -222,22 +220,27 @@ def _slice(
     return logits(hidden, columns.of(operands.kernel), bias, dtype)
 
 
-def _over_slices(
-    more: Callable[[Any, Columns], Any], start: Any, measure: Measure, plan: Plan, vocabulary: int
-) -> Any:
-    """Carry something from slice to slice of the vocabulary, what is left over being the last.
+def _apart(operands: Operands) -> Operands:
+    """The vocabulary as two axes: equal parts, and what is in each.
 
-    A slice is a stretch of each of up to 16 parts, so that devices that hold whole parts have a
-    share in every slice: the kernel stays where it is.
+    A slice is a stretch of each part. So devices that hold whole parts have a share in every slice,
+    and the kernel stays where it is.
     """
-    parts = math.gcd(vocabulary, PARTS)
-    size = vocabulary // parts
+    parts = math.gcd(operands.kernel.shape[-1], PARTS)
+    kernel, bias = jax.tree.map(
+        lambda x: x.reshape(*x.shape[:-1], parts, -1), (operands.kernel, operands.bias)
+    )
+    return operands._replace(kernel=kernel, bias=bias)
+
+
+def _over_slices(
+    more: Callable[[Any, Columns], Any], start: Any, measure: Measure, plan: Plan, kernel: Array
+) -> Any:
+    """Carry something from slice to slice of the vocabulary, what is left over being the last."""
+    parts, size = kernel.shape[-2:]
     most = None if plan.columns is None else max(1, plan.columns // parts)
     count, length = chunks_of(size, most)
-    before = 0 if plan.axis is None else jax.lax.axis_index(plan.axis) * vocabulary
-    columns = functools.partial(
-        Columns, parts=parts, size=size, before=before, classes=measure.classes
-    )
+    columns = measure.columns(parts * size, parts)
 
     def step(found: Any, index: Array) -> tuple[Any, None]:
         return more(found, columns(index * length, length)), None
