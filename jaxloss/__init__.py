@@ -49,6 +49,8 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.losses import partial_distillation as partial_distillation
     from jaxloss.losses import positive_unlabeled as positive_unlabeled
     from jaxloss.losses import power_divergence as power_divergence
+    from jaxloss.losses import prototypes as prototypes
+    from jaxloss.losses import proxy as proxy
     from jaxloss.losses import ranking as ranking
     from jaxloss.losses import redescending as redescending
     from jaxloss.losses import region as region
@@ -58,6 +60,7 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.losses import robust as robust
     from jaxloss.losses import routing as routing
     from jaxloss.losses import scoring as scoring
+    from jaxloss.losses import self_supervised as self_supervised
     from jaxloss.losses import survival as survival
 
 
