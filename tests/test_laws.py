@@ -30,6 +30,7 @@ from jaxloss import (
     partial_mean,
     relational_distillation,
     survival,
+    unpaired_preference,
 )
 from tests.inputs import Argument, example, positional, where_of
 
@@ -56,6 +57,8 @@ COMPARES_A_WHOLE_BATCH = {
     survival.cox_efron,
     discrete_survival.deephit_rank,
     relational_distillation.relational_angle,
+    unpaired_preference.aot,
+    unpaired_preference.aot_unpaired,
 }
 DENSITIES = {e.loss for e in catalogue.entries() if e.family in ("likelihood", "failure_time")}
 DENSITIES |= {counts.gamma, discrete_survival.pc_hazard}

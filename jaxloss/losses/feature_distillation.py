@@ -6,7 +6,7 @@ student's go through a learnt projection first. As a rule the teacher's are cons
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
@@ -16,7 +16,7 @@ from jaxloss.core.compiling import compiled
 from jaxloss.core.inputs import Scalar, masked, modulus, promoted, rows, selection
 from jaxloss.core.ratios import magnitude
 from jaxloss.core.reducing import Reduction, reduce
-from jaxloss.core.vectors import norm, normalized
+from jaxloss.core.vectors import normalized
 
 
 @compiled("reduction")
@@ -205,7 +205,7 @@ class _Maps(NamedTuple):
 
 
 def _maps(
-    name: str, where: Bool[ArrayLike, "#batch *#space"] | None, **features: ArrayLike
+    name: str, where: Bool[ArrayLike, "#batch *#space"] | None, **features: Any
 ) -> _Maps:
     """Check and mask features over the same places."""
     require_real(name, **features)
