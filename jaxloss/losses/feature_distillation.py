@@ -204,9 +204,7 @@ class _Maps(NamedTuple):
     exists: Bool[Array, " batch"] | None  # whether there is any
 
 
-def _maps(
-    name: str, where: Bool[ArrayLike, "#batch *#space"] | None, **features: Any
-) -> _Maps:
+def _maps(name: str, where: Bool[ArrayLike, "#batch *#space"] | None, **features: Any) -> _Maps:
     """Check and mask features over the same places."""
     require_real(name, **features)
     wanted = "of shape (batch, *space, channels) with at least one axis of space"

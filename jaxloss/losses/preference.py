@@ -22,7 +22,7 @@ from jaxloss.core.classes import times
 from jaxloss.core.compiling import compiled
 from jaxloss.core.distributions import relative
 from jaxloss.core.exponentials import sigmoid, softplus
-from jaxloss.core.inputs import Scalar, modulus
+from jaxloss.core.inputs import Scalar
 from jaxloss.core.preferences import check_rate, log_ratios, positive
 from jaxloss.core.reducing import Reduction, reduce
 
@@ -375,9 +375,10 @@ def discopop(
     )
     tau = check_positive(name, "temperature", temperature)
     lead = positive(name, scale) * ratios.lead
-    wrong, size = lead < 0, modulus(lead)
+    wrong = lead < 0
+    modulation = sigmoid(-jnp.where(jnp.isinf(lead), jax.lax.stop_gradient(lead), lead) / tau)
     # The logarithm of m e^-lead, in which large numbers of opposite sign would meet.
     log_exponential = jnp.where(wrong, times(1 / tau - 1, lead), -lead)
-    log_exponential -= jnp.log1p(jnp.exp(-size / tau))
-    loss = sigmoid(-lead / tau) * softplus(-lead) + jnp.exp(log_exponential)
+    log_exponential -= jnp.log1p(jnp.exp(jnp.where(wrong, lead, -lead) / tau))
+    loss = modulation * softplus(-lead) + jnp.exp(log_exponential)
     return reduce(name, loss, where, weights, reduction)
