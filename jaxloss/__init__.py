@@ -49,10 +49,13 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.losses import partial_distillation as partial_distillation
     from jaxloss.losses import positive_unlabeled as positive_unlabeled
     from jaxloss.losses import power_divergence as power_divergence
+    from jaxloss.losses import preference as preference
+    from jaxloss.losses import preference_variants as preference_variants
     from jaxloss.losses import prototypes as prototypes
     from jaxloss.losses import proxy as proxy
     from jaxloss.losses import ranking as ranking
     from jaxloss.losses import redescending as redescending
+    from jaxloss.losses import reference_free as reference_free
     from jaxloss.losses import region as region
     from jaxloss.losses import regression as regression
     from jaxloss.losses import relational_distillation as relational_distillation
@@ -62,6 +65,7 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.losses import scoring as scoring
     from jaxloss.losses import self_supervised as self_supervised
     from jaxloss.losses import survival as survival
+    from jaxloss.losses import unpaired_preference as unpaired_preference
 
 
 def __getattr__(name: str) -> object:

@@ -85,6 +85,8 @@ def example(loss: Callable[..., Any], seed: int = 0) -> list[Array]:
 def _make(argument: Argument, names: list[str], key: Array) -> Array:
     name, shape = argument.name, argument.shape
     match name:
+        case _ if name.endswith("log_probabilities") and argument.axes[-1] in ("batch", "tokens"):
+            return -jax.random.uniform(key, shape, minval=0.5, maxval=4.0)
         case "labels" if "kept" in argument.axes:  # different classes
             return jnp.argsort(jax.random.normal(key, (*shape[:-1], SIZES["classes"][0])))[..., :3]
         case "labels" if "embeddings" in names:  # two or three of each group
@@ -103,7 +105,7 @@ def _make(argument: Argument, names: list[str], key: Array) -> Array:
             return jax.nn.log_softmax(jax.random.normal(key, shape))
         case "targets" if "classes" in argument.axes:  # a distribution over the classes
             return jax.nn.softmax(2 * jax.random.normal(key, shape))
-        case "targets" if {"logits", "probabilities", *PAIRED} & set(names):
+        case "targets" if {"logits", "probabilities", "log_probabilities", *PAIRED} & set(names):
             return jax.random.bernoulli(key, 0.4, shape).astype(jnp.float32)
         case "boxes" | "target_boxes":
             corner, size = jax.random.uniform(key, (2, *shape[:-1], shape[-1] // 2))

@@ -38,6 +38,7 @@ from jaxloss import (
     relational_distillation,
     self_supervised,
     survival,
+    unpaired_preference,
 )
 from tests.inputs import Argument, example, positional, where_of
 
@@ -77,6 +78,8 @@ COMPARES_A_WHOLE_BATCH = {
     relational_distillation.relational_angle,
     survival.cox_breslow,
     survival.cox_efron,
+    unpaired_preference.aot,
+    unpaired_preference.aot_unpaired,
 }
 DENSITIES = {e.loss for e in catalogue.entries() if e.family in ("likelihood", "failure_time")}
 DENSITIES |= {counts.gamma, discrete_survival.pc_hazard}
