@@ -107,7 +107,7 @@ def test_groups_and_the_worst_of_them(keep):
     assert list(result.groups) == names
     means = {}
     for k, name in enumerate(names[:3]):
-        chosen = GROUPS == k
+        chosen = k == GROUPS
         means[name] = TOTALS[chosen].sum() / ROW_WEIGHTS[chosen].sum()
         assert result.groups[name].mean == pytest.approx(means[name], rel=1e-12)
         assert result.groups[name].examples == (chosen & THERE).sum()
@@ -177,9 +177,7 @@ def test_sharded_batches(kind, keep):
     names = ["cat", "dog", "fox"]
     with jax.set_mesh(mesh):
         batches = [jax.device_put(batch, sharding) for batch in batched(8, keys=keys)]
-        found = evaluate(
-            measure, jnp.float32(1), batches, keep_examples=keep, group_names=names
-        )
+        found = evaluate(measure, jnp.float32(1), batches, keep_examples=keep, group_names=names)
     expected = evaluate(measure, 1.0, batched(COUNT, keys=keys), group_names=names)
     assert found.mean == pytest.approx(expected.mean, rel=1e-12)
     for name in names:
