@@ -9,4 +9,8 @@ from jaxloss.evaluation.evaluating import evaluate_each as evaluate_each
 from jaxloss.evaluation.exact import ExactMean as ExactMean
 from jaxloss.evaluation.exact import Summary as Summary
 from jaxloss.evaluation.exact import exact_mean as exact_mean
+from jaxloss.evaluation.landscapes import Landscape as Landscape
+from jaxloss.evaluation.landscapes import filter_normalized as filter_normalized
+from jaxloss.evaluation.landscapes import landscape as landscape
+from jaxloss.evaluation.landscapes import random_directions as random_directions
 from jaxloss.evaluation.measuring import Examples as Examples

@@ -45,7 +45,17 @@ class Comparison(NamedTuple):
     def table(self) -> str:
         """What came out, as text to be read as it is."""
         level = f"{self.confidence:.0%} CI"
-        rows = [["model", "loss", level, f"Δ vs {self.baseline}", f"{level} of Δ", "p (Holm)", ""]]
+        rows = [
+            [
+                "model",
+                "loss",
+                level,
+                f"Δ vs {self.baseline}",
+                f"{level} of Δ",
+                "p (Holm)",
+                "verdict",
+            ]
+        ]
         for name, (loss, difference, p_value, verdict) in self.models.items():
             row = [name, *_texts(loss, "")]
             if difference is None:
@@ -108,7 +118,7 @@ def compare(
         >>> results = {name: evaluate(measure, guess, [x]) for name, guess in models.items()}
         >>> print(compare(results).table())
         50 examples; lower is better; about these checkpoints
-        model   loss          95% CI  Δ vs zero       95% CI of Δ  p (Holm)
+        model   loss          95% CI  Δ vs zero       95% CI of Δ  p (Holm)  verdict
         zero   0.337  [0.249, 0.424]          -                 -         -
         half   0.087  [0.064, 0.109]     -0.250  [-0.335, -0.165]    <0.001  better
 
