@@ -41,6 +41,7 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.losses import relative as relative
     from jaxloss.losses import robust as robust
     from jaxloss.losses import scoring as scoring
+    from jaxloss.losses import sequence as sequence
     from jaxloss.losses import survival as survival
 
 

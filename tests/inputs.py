@@ -22,6 +22,8 @@ SIZES = {
     "intervals": (2,),
     "members": (5,),
     "thresholds": (3,),
+    "time": (7,),
+    "labels": (3,),
 }
 
 
@@ -72,6 +74,8 @@ def _make(argument: Argument, names: list[str], key: Array) -> Array:
     match name:
         case "labels" if "embeddings" in names:  # two or three of each group
             return jax.random.permutation(key, jnp.arange(math.prod(shape)) % 2)
+        case "labels" if "labels" in argument.axes:  # a text, without the blank
+            return jax.random.randint(key, shape, 1, SIZES["classes"][0])
         case "labels":
             return jax.random.randint(key, shape, 0, SIZES["classes"][0])
         case "counts":
