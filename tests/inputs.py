@@ -16,6 +16,7 @@ SIZES = {
     "space": (3, 2),
     "classes": (4,),
     "features": (4,),
+    "negatives": (5,),
     "items": (5,),
     "coordinates": (4,),
     "quantiles": (3,),
@@ -24,7 +25,21 @@ SIZES = {
     "thresholds": (3,),
     "time": (7,),
     "labels": (3,),
+    "tokens": (6,),
+    "depths": (3,),
+    "experts": (4,),
+    "choices": (2,),
+    "kept": (3,),
+    "teacher_classes": (6,),
+    "teacher_features": (5,),
+    "channels": (4,),
+    "later_channels": (2,),
+    "teacher_channels": (5,),
+    "views": (3,),
+    "nodes": (5,),
+    "saddle": (3,),
 }
+PAIRED = {"distances", "other_embeddings", "other_scores"}  # with targets that say yes or no
 
 
 class Argument(NamedTuple):
@@ -72,6 +87,8 @@ def example(loss: Callable[..., Any], seed: int = 0) -> list[Array]:
 def _make(argument: Argument, names: list[str], key: Array) -> Array:
     name, shape = argument.name, argument.shape
     match name:
+        case "labels" if "kept" in argument.axes:  # different classes
+            return jnp.argsort(jax.random.normal(key, (*shape[:-1], SIZES["classes"][0])))[..., :3]
         case "labels" if "embeddings" in names:  # two or three of each group
             return jax.random.permutation(key, jnp.arange(math.prod(shape)) % 2)
         case "labels" if "labels" in argument.axes:  # a text, without the blank
@@ -90,7 +107,7 @@ def _make(argument: Argument, names: list[str], key: Array) -> Array:
             return jax.nn.log_softmax(jax.random.normal(key, shape))
         case "targets" if "classes" in argument.axes:  # a distribution over the classes
             return jax.nn.softmax(2 * jax.random.normal(key, shape))
-        case "targets" if "logits" in names or "probabilities" in names:
+        case "targets" if {"logits", "probabilities", *PAIRED} & set(names):
             return jax.random.bernoulli(key, 0.4, shape).astype(jnp.float32)
         case "boxes" | "target_boxes":
             corner, size = jax.random.uniform(key, (2, *shape[:-1], shape[-1] // 2))
@@ -119,9 +136,13 @@ def _make(argument: Argument, names: list[str], key: Array) -> Array:
             return jax.random.randint(key, shape, 0, 6)
         case "factors":  # of a covariance
             return jnp.tril(jax.random.uniform(key, shape, minval=0.7, maxval=2.0))
-        case "scales" | "concentrations" | "amounts" | "target_amounts":
+        case "scales" | "concentrations" | "distances" | "gradient_ratios":
+            return jax.random.uniform(key, shape, minval=0.7, maxval=3.0)
+        case "amounts" | "target_amounts":
             return jax.random.uniform(key, shape, minval=0.7, maxval=3.0)
         case "target_log_probabilities":
             return jax.nn.log_softmax(jax.random.normal(key, shape))
+        case "teacher_log_probabilities":  # of some classes
+            return jax.nn.log_softmax(jax.random.normal(key, (*shape[:-1], 6)))[..., : shape[-1]]
         case _:
             return jax.random.normal(key, shape)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Real
 
-from jaxloss.core.inputs import at_least_float32
+from jaxloss.core.inputs import Scalar, at_least_float32
 from jaxloss.core.summing import row_sum
 
 
@@ -128,6 +128,54 @@ def _softmax_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[A
     return p, p * (tangent - (p * tangent).sum(-1, keepdims=True))
 
 
+@jax.custom_jvp
+def log_softmax(logits: Float[Array, "*batch classes"]) -> Float[Array, "*batch classes"]:
+    """Log-probabilities, also where logits are infinite; differentiable without end."""
+    around = _around_maximum(logits)
+    return -around.gap - jnp.log1p(around.others)[..., None]
+
+
+@log_softmax.defjvp
+def _log_softmax_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
+    """Relative to the leading class, whose own 1 - p would not keep its digits."""
+    (logits,), tangent = primals, at_least_float32(tangents[0])
+    leading = logits.argmax(-1).astype(jnp.int32)
+    relative = tangent - pick(tangent, leading)[..., None]
+    relative = jnp.where(is_label(logits, leading), 0, relative)
+    return log_softmax(logits), relative - (softmax(logits) * relative).sum(-1, keepdims=True)
+
+
+@jax.custom_jvp
+def log_partition(logits: Float[Array, "*batch classes"]) -> Float[Array, "*batch"]:
+    """The logarithm of the sum of the exponentials; its slope is the softmax."""
+    largest = at_least_float32(logits.max(-1))
+    return largest + jnp.log1p(_around_maximum(logits).others)
+
+
+@log_partition.defjvp
+def _log_partition_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
+    return log_partition(*primals), (softmax(*primals) * at_least_float32(tangents[0])).sum(-1)
+
+
+def squared_log_partition(logits: Float[Array, "*batch classes"]) -> Float[Array, "*batch"]:
+    """The square of :func:`log_partition`; constant where that is infinite."""
+    z = log_partition(logits)
+    return jnp.square(jnp.where(jnp.isinf(z), jax.lax.stop_gradient(z), z))
+
+
+def smoothed_nll(
+    logits: Float[Array, "*batch classes"],
+    labels: Int[Array, "*batch"],
+    label_smoothing: Scalar | None,
+) -> Float[Array, "*batch"]:
+    """:func:`label_nll` with some of the mass spread evenly over all classes."""
+    loss = label_nll(logits, labels)
+    if label_smoothing is None:
+        return loss
+    uniform = jnp.full(logits.shape, 1 / logits.shape[-1], loss.dtype)
+    return times(1 - label_smoothing, loss) + times(label_smoothing, soft_nll(logits, uniform))
+
+
 class _Around(NamedTuple):
     """Logits seen from their maximum."""
 
@@ -146,6 +194,13 @@ def _around_maximum(logits: Float[Array, "*batch classes"]) -> _Around:
 def below(maximum: Float[Array, "*#shape"], x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """``maximum - x``, but 0, and not NaN, between equal infinities."""
     return jnp.where(x == maximum, 0, maximum - x)
+
+
+def lead(rival: Float[Array, "*#shape"], score: Float[Array, "*#shape"]) -> Float[Array, "*shape"]:
+    """``rival - score``, but 0, and not NaN, between equal infinities."""
+    rival, score = jnp.broadcast_arrays(rival, score)
+    level = jnp.isinf(score) & (rival == score)
+    return jnp.where(level, 0, rival) - jnp.where(level, 0, score)
 
 
 def times(

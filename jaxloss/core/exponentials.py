@@ -5,6 +5,8 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxloss.core.inputs import Scalar
+
 
 def complement(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """``1 - e^-x`` for ``x >= 0``: how far a probability ``e^-x`` is from one.
@@ -22,3 +24,27 @@ def exponential_series(order: int, x: Float[Array, "*shape"]) -> Float[Array, "*
     for k in range(18, 0, -1):
         total = 1 + x / (k + order) * total
     return total / math.factorial(order)
+
+
+def softplus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """``log(1 + e^x)``, on each side of zero in the form whose derivatives keep their digits."""
+    positive = x > 0
+    return jnp.log1p(jnp.exp(jnp.where(positive, -x, x))) + jnp.where(positive, x, 0)
+
+
+def difference(x: Float[Array, "*shape"], y: Float[Array, "*#shape"]) -> Float[Array, "*shape"]:
+    """``x - y`` of two logarithms, and 0 between equal infinities."""
+    equal = jnp.isinf(x) & (x == y)
+    return jnp.where(equal, 0, x) - jnp.where(equal, 0, y)
+
+
+def discounted(nll: Float[Array, "*shape"], rate: Scalar) -> Float[Array, "*shape"]:
+    r""":math:`\int_0^n e^{-r u} du = (1 - e^{-r n}) / r`, which is :math:`n` at rate 0."""
+    endless, constant = jnp.isinf(nll), rate == 0
+    finite = jnp.where(endless, 0, nll)
+    near = rate * finite < 1
+    series = finite * exponential_series(1, -jnp.where(near, rate * finite, 0))
+    divisor = jnp.where(near, 1, rate)
+    far = (1 - jnp.exp(-divisor * finite)) / divisor
+    limit = jnp.where(constant, nll, 1 / jnp.where(constant, 1, rate))
+    return jnp.where(endless, limit, jnp.where(near, series, far))

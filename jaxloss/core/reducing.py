@@ -111,6 +111,16 @@ def weighed(
     return jnp.where(selected, loss, 0), jnp.where(selected, weight, 0)
 
 
+def mean_of_existing(
+    x: Float[Array, "*batch tokens"], exists: Bool[Array, "*batch tokens"] | None
+) -> tuple[Float[Array, "*batch"], Bool[Array, "*batch"] | None]:
+    """The mean over the last axis of what exists, 0 if nothing does, and whether anything does."""
+    if exists is None:
+        return x.mean(-1), None
+    count = exists.sum(-1, dtype=x.dtype)
+    return jnp.where(exists, x, 0).sum(-1) / jnp.where(count == 0, 1, count), count > 0
+
+
 def broadcast_where(
     name: str, where: ArrayLike, shape: tuple[int, ...], argument: str = "where"
 ) -> Bool[Array, "..."]:

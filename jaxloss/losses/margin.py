@@ -11,6 +11,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from jaxloss.core.checks import check_positive, check_unit_interval
 from jaxloss.core.compiling import compiled
+from jaxloss.core.exponentials import softplus
 from jaxloss.core.inputs import Scalar, elements
 from jaxloss.core.reducing import Reduction, reduce
 
@@ -128,7 +129,7 @@ def logistic(
     """
     scale = check_positive("logistic", "scale", scale)
     short = margin - _margins("logistic", logits, targets, where)
-    return reduce("logistic", _softplus(scale * short) / scale, where, weights, reduction)
+    return reduce("logistic", softplus(scale * short) / scale, where, weights, reduction)
 
 
 @compiled("reduction")
@@ -314,9 +315,3 @@ def _margins(
     """How far each logit is on the right side of zero; checked, and zero where masked."""
     scores, actual = elements(name, where, logits=logits, targets=targets)
     return (2 * check_unit_interval(name, "targets", actual) - 1) * scores
-
-
-def _softplus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """``log(1 + e^x)``, on each side of zero in the form whose derivatives keep their digits."""
-    positive = x > 0
-    return jnp.log1p(jnp.exp(jnp.where(positive, -x, x))) + jnp.where(positive, x, 0)

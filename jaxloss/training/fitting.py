@@ -24,7 +24,8 @@ from jaxloss.training.convergence import (
     explain,
     running,
 )
-from jaxloss.training.stepping import Best, StepReport, TrainState, TrainStep, better, copied
+from jaxloss.training.state import Best, StepReport, TrainState, TrainStep, better
+from jaxloss.training.stepping import copied
 
 IN_FLIGHT = 2
 """Steps that the host may be ahead of the device."""

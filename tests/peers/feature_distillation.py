@@ -1,0 +1,3 @@
+"""Distillation of features of the peers."""
+
+PEERS = []

@@ -1,0 +1,3 @@
+"""Relational distillation of the peers."""
+
+PEERS = []
