@@ -23,6 +23,8 @@ SIZES = {
     "intervals": (2,),
     "members": (5,),
     "thresholds": (3,),
+    "time": (7,),
+    "labels": (3,),
     "tokens": (6,),
     "depths": (3,),
     "experts": (4,),
@@ -91,6 +93,8 @@ def _make(argument: Argument, names: list[str], key: Array) -> Array:
             return jnp.argsort(jax.random.normal(key, (*shape[:-1], SIZES["classes"][0])))[..., :3]
         case "labels" if "embeddings" in names:  # two or three of each group
             return jax.random.permutation(key, jnp.arange(math.prod(shape)) % 2)
+        case "labels" if "labels" in argument.axes:  # a text, without the blank
+            return jax.random.randint(key, shape, 1, SIZES["classes"][0])
         case "labels":
             return jax.random.randint(key, shape, 0, SIZES["classes"][0])
         case "counts":
