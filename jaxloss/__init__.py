@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.losses import positive_unlabeled as positive_unlabeled
     from jaxloss.losses import power_divergence as power_divergence
     from jaxloss.losses import ranking as ranking
+    from jaxloss.losses import ranking_metric as ranking_metric
     from jaxloss.losses import redescending as redescending
     from jaxloss.losses import region as region
     from jaxloss.losses import regression as regression
