@@ -54,6 +54,7 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.losses import prototypes as prototypes
     from jaxloss.losses import proxy as proxy
     from jaxloss.losses import ranking as ranking
+    from jaxloss.losses import ranking_metric as ranking_metric
     from jaxloss.losses import redescending as redescending
     from jaxloss.losses import reference_free as reference_free
     from jaxloss.losses import region as region
