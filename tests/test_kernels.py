@@ -1,4 +1,4 @@
-"""Fused losses are the dense ones, under every plan; and what they do not make, they do not make."""
+"""Fused losses are the dense ones, under every plan, and the logits are never there."""
 
 import functools
 
@@ -100,7 +100,7 @@ def test_the_cross_entropy_is_that_of_the_logits(options):
     linking = {k: v for k, v in options.items() if k in ("softcap", "temperature", "classes")}
     loss = {k: v for k, v in options.items() if k not in linking}
     expected, slopes = in_double(
-        lambda h, w, b: dense(h, w, b, functools.partial(cross_entropy_of_logits, **loss), **linking),
+        lambda *a: dense(*a, functools.partial(cross_entropy_of_logits, **loss), **linking),
         HIDDEN, KERNEL, BIAS,
     )  # fmt: skip
     assert distance(expected, np.average(exact, weights=WEIGHTS)) < 1e-7

@@ -89,7 +89,8 @@ def mgda() -> Balancer:
     the result is zero. A gradient that is zero is then the result.
 
     Reference:
-        Désidéri, "Multiple-Gradient Descent Algorithm (MGDA) for Multiobjective Optimization", 2012.
+        Désidéri, "Multiple-Gradient Descent Algorithm (MGDA) for Multiobjective Optimization",
+        2012.
     """
 
     def weigh(gram: Gram) -> Array:

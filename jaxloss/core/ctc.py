@@ -90,9 +90,7 @@ def ctc_forward(
     present: Bool[Array, "batch time"] | None,
 ) -> tuple[Float[Array, "batch time columns"], Float[Array, "batch time columns"]]:
     """Log-probabilities of each state after each frame: a label read just now, a blank since."""
-    last, before = _read(
-        _frames(logits, text), text, _by_time(present), lambda state, frame: state
-    )
+    last, before = _read(_frames(logits, text), text, _by_time(present), lambda state, frame: state)
     after = jax.tree.map(lambda x, y: jnp.concatenate([x[1:], y[None]]), before, last)
     label, blank = (jnp.moveaxis(wide.log(x), 0, 1) for x in after)
     return label, blank
@@ -107,7 +105,9 @@ def _value_and_gradient(
     frames, here = _frames(logits, text), _by_time(present)
     last, before = _read(frames, text, here, lambda state, frame: state)
     label, blank = _shares(frames, text, here, before, last)
-    return _nll(_kept(text, last), logits, frames, text, here), _gradient(logits, text, frames, label, blank)
+    return _nll(_kept(text, last), logits, frames, text, here), _gradient(
+        logits, text, frames, label, blank
+    )
 
 
 def _gradient(
@@ -308,6 +308,6 @@ def _previous(x: Array) -> Array:
     return jnp.concatenate([x[..., :1], x[..., :-1]], -1)
 
 
-def _next(x: Array, beyond: float | bool) -> Array:
+def _next(x: Array, beyond: int | float | bool) -> Array:
     """What the next column has."""
     return jnp.concatenate([x[..., 1:], jnp.full_like(x[..., :1], beyond)], -1)

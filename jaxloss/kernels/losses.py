@@ -15,9 +15,10 @@ from typing import Any
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
 
 from jaxloss.core.checks import check_not_negative
-from jaxloss.core.classes import focused, times
+from jaxloss.core.classes import times
 from jaxloss.core.compiling import compiled
 from jaxloss.core.exponentials import complement, discounted
+from jaxloss.core.focal import focused
 from jaxloss.core.inputs import Scalar
 from jaxloss.core.reducing import Reduction
 from jaxloss.kernels.plans import Plan
