@@ -37,6 +37,8 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.losses import pairs as pairs
     from jaxloss.losses import pairwise_ranking as pairwise_ranking
     from jaxloss.losses import power_divergence as power_divergence
+    from jaxloss.losses import prototypes as prototypes
+    from jaxloss.losses import proxy as proxy
     from jaxloss.losses import ranking as ranking
     from jaxloss.losses import redescending as redescending
     from jaxloss.losses import region as region
@@ -44,6 +46,7 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.losses import relative as relative
     from jaxloss.losses import robust as robust
     from jaxloss.losses import scoring as scoring
+    from jaxloss.losses import self_supervised as self_supervised
     from jaxloss.losses import survival as survival
 
 
