@@ -24,7 +24,10 @@ LOSSES = [
     proxy.proxy_nca,
     proxy.proxy_anchor,
 ]
-NO_MARGIN: dict[str, Any] = {"factor": 1.0, "angle_margin": 0.0, "margin": 0.0}
+
+
+def no_margin(**but: Any) -> dict[str, Any]:
+    return {"factor": 1.0, "angle_margin": 0.0, "margin": 0.0, **but}
 
 
 def test_without_margin_all_are_a_softmax_over_cosines():
@@ -32,7 +35,7 @@ def test_without_margin_all_are_a_softmax_over_cosines():
     for loss, options in [
         (proxy.arcface, {"margin": 0.0, "scale": 5.0}),
         (proxy.cosface, {"margin": 0.0, "scale": 5.0}),
-        (proxy.combined_margin, NO_MARGIN | {"scale": 5.0}),
+        (proxy.combined_margin, no_margin(scale=5.0)),
         (proxy.proxy_nca, {"temperature": 0.4}),
     ]:
         losses = loss(EMBEDDINGS, LABELS, PROXIES, **options, reduction="none")
@@ -42,12 +45,12 @@ def test_without_margin_all_are_a_softmax_over_cosines():
 def test_combined_margin_has_the_others_for_limits():
     combined = functools.partial(proxy.combined_margin, scale=5.0, reduction="none")
     np.testing.assert_allclose(
-        combined(EMBEDDINGS, LABELS, PROXIES, **NO_MARGIN | {"angle_margin": 0.3}),
+        combined(EMBEDDINGS, LABELS, PROXIES, **no_margin(angle_margin=0.3)),
         proxy.arcface(EMBEDDINGS, LABELS, PROXIES, margin=0.3, scale=5.0, reduction="none"),
         rtol=1e-6,
     )
     np.testing.assert_allclose(
-        combined(EMBEDDINGS, LABELS, PROXIES, **NO_MARGIN | {"margin": 0.3}),
+        combined(EMBEDDINGS, LABELS, PROXIES, **no_margin(margin=0.3)),
         proxy.cosface(EMBEDDINGS, LABELS, PROXIES, margin=0.3, scale=5.0, reduction="none"),
         rtol=1e-5,
     )
@@ -61,7 +64,7 @@ def test_the_continued_cosine_falls_all_the_way():
         embeddings,
         jnp.zeros(200, int),
         jnp.array([[1.0, 0.0], [0.0, -1.0]]),
-        **NO_MARGIN | {"factor": 4.0},
+        **no_margin(factor=4.0),
         scale=1.0,
         reduction="none",
     )
@@ -78,7 +81,7 @@ def test_angles_are_exact_near_both_poles(angle):
 
     def loss(embedding):
         return proxy.combined_margin(
-            embedding, jnp.array([0]), proxies, **NO_MARGIN | {"factor": 0.5}, scale=1.0
+            embedding, jnp.array([0]), proxies, **no_margin(factor=0.5), scale=1.0
         )
 
     value, slope = jax.value_and_grad(loss)(embedding)
