@@ -52,13 +52,26 @@ every_loss = pytest.mark.parametrize(
     ],
 )
 close = functools.partial(np.testing.assert_allclose, rtol=2e-6, atol=1e-6)
-jit = functools.partial(
-    jax.jit,
-    compiler_options={
+
+
+def in_a_hurry() -> dict[str, Any]:
+    """What makes XLA compile four times as fast, of the options that this release knows."""
+    wanted = {
         "xla_backend_optimization_level": 0,
         "xla_llvm_disable_expensive_passes": True,
-    },
-)
+        "xla_cpu_parallel_codegen_split_count": 1,
+        "xla_cpu_use_fusion_emitters": False,
+    }
+    nothing = jax.jit(lambda: 0).lower()
+    known = {}
+    for option, value in wanted.items():
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            nothing.compile(compiler_options={option: value})
+            known[option] = value
+    return known
+
+
+jit = functools.partial(jax.jit, compiler_options=in_a_hurry())
 HOLDS_A_PART_CONSTANT = {
     box.ciou,
     distillation.adaptive_kl,
@@ -196,7 +209,8 @@ def test_a_weight_of_zero_is_a_mask(loss: Loss):
     f = facts(loss)
     close(f["sum over some"], jnp.where(f["some"], f["none"], 0).sum())
     if where_of(loss).shape == f["none"].shape and loss not in COMPARES_A_WHOLE_BATCH:
-        close(f["mean over some"], loss(*example(loss), where=f["some"]))
+        masked = jit(lambda inputs, where: loss(*inputs, where=where))
+        close(f["mean over some"], masked(example(loss), f["some"]))
 
 
 @every_loss
