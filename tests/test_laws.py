@@ -40,6 +40,7 @@ from jaxloss import (
     survival,
     unpaired_preference,
 )
+from tests.compiling import jit
 from tests.inputs import Argument, example, positional, where_of
 
 Loss = Callable[..., Any]
@@ -54,24 +55,6 @@ every_loss = pytest.mark.parametrize(
 close = functools.partial(np.testing.assert_allclose, rtol=2e-6, atol=1e-6)
 
 
-def in_a_hurry() -> dict[str, Any]:
-    """What makes XLA compile four times as fast, of the options that this release knows."""
-    wanted = {
-        "xla_backend_optimization_level": 0,
-        "xla_llvm_disable_expensive_passes": True,
-        "xla_cpu_parallel_codegen_split_count": 1,
-        "xla_cpu_use_fusion_emitters": False,
-    }
-    nothing = jax.jit(lambda: 0).lower()
-    known = {}
-    for option, value in wanted.items():
-        with contextlib.suppress(jax.errors.JaxRuntimeError):
-            nothing.compile(compiler_options={option: value})
-            known[option] = value
-    return known
-
-
-jit = functools.partial(jax.jit, compiler_options=in_a_hurry())
 HOLDS_A_PART_CONSTANT = {
     box.ciou,
     distillation.adaptive_kl,
