@@ -27,6 +27,7 @@ from jaxloss.kernels.operands import (
     product,
     replaced,
     unit_of,
+    waiting,
     wide,
 )
 from jaxloss.kernels.plans import Plan, blocks_of
@@ -76,7 +77,8 @@ def _per_token_backward(rule: Rule, plan: Plan, kept: Any, slope: Array) -> tupl
     wanted = moving.among(operands)._replace(weights=False)
     weighed = operands._replace(weights=slope)
     _, gradient = losses_and_gradient(rule, plan, wanted, weighed)
-    return (only(wanted, gradient),)
+    results = zip(gradient, chosen(operands, wanted), strict=True)
+    return (only(wanted, [g.astype(x.dtype) for g, x in results]),)
 
 
 per_token.defvjp(_per_token_forward, _per_token_backward, symbolic_zeros=True)
@@ -118,7 +120,7 @@ def losses_and_gradient(
     shapes = chosen(operands, wanted)
     results = zip(gradient, shapes, strict=True)
     return found.reshape(operands.weights.shape), [
-        g.reshape(x.shape).astype(x.dtype) for g, x in results
+        g.reshape(x.shape).astype(waiting(x)) for g, x in results
     ]
 
 
@@ -149,10 +151,10 @@ def _tile(
     dhidden, dkernel = [], []
     if wanted.hidden:
         back = product(dz, kernel.astype(hidden.dtype), (1, 1), dtype) * unit
-        dhidden = [back if plan.axis is not None else back.astype(hidden.dtype)]
+        dhidden = [back if plan.axis is not None else back.astype(waiting(hidden))]
     if wanted.kernel:
         last = hidden.shape[0] == operands.hidden.shape[0] and kernel.dtype == hidden.dtype
-        kind = hidden.dtype if last and hidden.dtype != jnp.float16 else dtype
+        kind = waiting(hidden) if last else dtype
         dkernel = [Product(hidden, dz, kind, unit)]
     drows, doptions, dlink = jax.tree.map(lambda g: g * unit.astype(g.dtype), (drows, *dshared))
     return (dkernel, dbias, doptions, dlink), (found, dhidden, drows)
@@ -198,8 +200,8 @@ def _in_place(shape: Any, z: Array, rows: Any, weights: Array) -> tuple[Array, A
         dz, *found = shape(at(tile), *jax.tree.map(at, others))
         return jax.lax.dynamic_update_index_in_dim(tile, dz, index, 1), found
 
-    tile = carried(tile, lambda tile: step(tile, jnp.arange(1)[0])[0])
-    tile, found = jax.lax.scan(step, tile, jnp.arange(blocks))
+    tile = carried(tile, lambda tile: step(tile, jnp.int32(0))[0])
+    tile, found = jax.lax.scan(step, tile, jnp.arange(blocks, dtype=jnp.int32))
     losses, (drows, dshared) = found
     losses, drows = jax.tree.map(
         lambda x: jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:]), (losses, drows)

@@ -88,6 +88,14 @@ def wide(x: Array) -> Any:
     return at_least_float32(jnp.zeros((), x.dtype)).dtype
 
 
+def waiting(x: Array) -> Any:
+    """The dtype in which a gradient waits for what it is to be multiplied with: that of ``x``.
+
+    But not float16, in which what is still to be made larger may vanish.
+    """
+    return wide(x) if x.dtype == jnp.float16 else x.dtype
+
+
 def unit_of(hidden: Array, weights: Any) -> Float[Array, ""]:
     """A power of two to divide weights by, and to multiply gradients with, where they would vanish.
 
@@ -183,7 +191,8 @@ def add_up(
         return jax.tree.map(_plus, total, terms), entries
 
     terms = jax.eval_shape(lambda: _alone(body(chunk(0))[0]))
-    total, entries = jax.lax.scan(step, jax.tree.map(jnp.zeros_like, terms), jnp.arange(count))
+    start = jax.tree.map(jnp.zeros_like, terms)
+    total, entries = jax.lax.scan(step, start, jnp.arange(count, dtype=jnp.int32))
     entries = jax.tree.map(restored, entries)
     rest = jax.tree.map(lambda x: x[whole:], arrays)
     if not jax.tree.leaves(rest)[0].shape[0]:

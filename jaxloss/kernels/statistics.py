@@ -69,7 +69,7 @@ class Columns(NamedTuple):
     @property
     def ids(self) -> Int[Array, "1 columns"]:
         """Of the columns, ascending."""
-        part, place = jnp.divmod(jnp.arange(self.parts * self.length), self.length)
+        part, place = jnp.divmod(jnp.arange(self.parts * self.length, dtype=jnp.int32), self.length)
         return (self.before + part * self.size + self.start + place).astype(jnp.int32)[None]
 
     @property
@@ -221,7 +221,7 @@ def merged(one: State, other: State) -> State:
     leader = None
     if one.leader is not None and other.leader is not None:
         leader = jnp.minimum(_leading(maximum, one), _leading(maximum, other))
-    others = total.others + total.maximum - 1
+    others = total.others + (total.maximum - 1)
     return total._replace(maximum=maximum, others=others, leader=leader)
 
 
@@ -231,7 +231,7 @@ def merged_over(axis: str, state: State) -> State:
     parts, structure = jax.tree.flatten(seen_from(maximum, state))
     total = jax.tree.unflatten(structure, list(jax.lax.psum(jnp.stack(parts), axis)))
     leader = None if state.leader is None else jax.lax.pmin(_leading(maximum, state), axis)
-    others = total.others + total.maximum - 1
+    others = total.others + (total.maximum - 1)
     return total._replace(maximum=maximum, others=others, leader=leader)
 
 

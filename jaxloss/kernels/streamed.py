@@ -248,6 +248,6 @@ def _over_slices(
     if count == 1:
         return more(start, columns(0, size))
     start = carried(start, lambda start: more(start, columns(0, length)))
-    found, _ = jax.lax.scan(step, start, jnp.arange(count))
+    found, _ = jax.lax.scan(step, start, jnp.arange(count, dtype=jnp.int32))
     rest = size - count * length
     return more(found, columns(count * length, rest)) if rest else found
