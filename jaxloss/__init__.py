@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.losses import failure_time as failure_time
     from jaxloss.losses import feature_distillation as feature_distillation
     from jaxloss.losses import fenchel_young as fenchel_young
+    from jaxloss.losses import group_policy as group_policy
     from jaxloss.losses import hierarchical as hierarchical
     from jaxloss.losses import imbalance as imbalance
     from jaxloss.losses import language as language
@@ -47,6 +48,7 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.losses import pairs as pairs
     from jaxloss.losses import pairwise_ranking as pairwise_ranking
     from jaxloss.losses import partial_distillation as partial_distillation
+    from jaxloss.losses import policy as policy
     from jaxloss.losses import positive_unlabeled as positive_unlabeled
     from jaxloss.losses import power_divergence as power_divergence
     from jaxloss.losses import preference as preference

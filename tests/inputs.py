@@ -87,7 +87,11 @@ def example(loss: Callable[..., Any], seed: int = 0) -> list[Array]:
 def _make(argument: Argument, names: list[str], key: Array) -> Array:
     name, shape = argument.name, argument.shape
     match name:
-        case _ if name.endswith("log_probabilities") and argument.axes[-1] in ("batch", "tokens"):
+        case _ if name.endswith("log_probabilities") and argument.axes[-1] in (
+            "batch",
+            "tokens",
+            "shape",
+        ):
             return -jax.random.uniform(key, shape, minval=0.5, maxval=4.0)
         case "labels" if "kept" in argument.axes:  # different classes
             return jnp.argsort(jax.random.normal(key, (*shape[:-1], SIZES["classes"][0])))[..., :3]

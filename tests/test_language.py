@@ -23,7 +23,7 @@ inf, nan = np.inf, np.nan
 close = functools.partial(np.testing.assert_allclose, rtol=2e-6)
 mpmath.mp.dps = 60
 LENGTHS = jnp.array([5.0, 2.0, 1.0])
-EXISTS = jnp.arange(5)[None] < LENGTHS[:, None]
+EXISTS = jnp.arange(5.0)[None] < LENGTHS[:, None]
 LOGITS = 3 * jax.random.normal(jax.random.key(0), (3, 5, 4))
 LABELS = jax.random.randint(jax.random.key(1), (3, 5), 0, 4)
 ROWS = np.array(

@@ -165,10 +165,10 @@ def lead(answers):
 
 def test_slope_of_alpha_in_its_order_at_one():
     """d/da of (e^((a-1) c) - e^((a-1) r)) / (a-1) at 1 is (c^2 - r^2) / 2."""
-    chosen, rejected = jnp.array([1.5]), jnp.array([-0.5])
-    slope = jax.grad(
-        lambda order: alpha_dpo(chosen, rejected, *jnp.zeros((2, 1)), scale=1.0, order=order)
-    )(1.0)
+    chosen, rejected, zero = jnp.array([1.5]), jnp.array([-0.5]), jnp.zeros(1)
+    slope = jax.grad(lambda order: alpha_dpo(chosen, rejected, zero, zero, scale=1.0, order=order))(
+        1.0
+    )
     close(slope, -float(sigmoid(-2)) * (1.5**2 - 0.5**2) / 2)
 
 
@@ -291,6 +291,6 @@ def test_equal_ranks_of_equal_leads():
 
 def test_wrong_arguments_are_refused(as_users_run_it):
     with pytest.raises(ValueError, match="dpo: shapes must be equal, got chosen_log_probabilities"):
-        dpo(*ANSWERS[:3], ANSWERS[3, :2])
+        dpo(ANSWERS[0], ANSWERS[1], ANSWERS[2], ANSWERS[3, :2])
     with pytest.raises(ValueError, match="aot: chosen_log_probabilities must be of one axis"):
-        aot(*ANSWERS[:, None])
+        aot(ANSWERS, ANSWERS, ANSWERS, ANSWERS)

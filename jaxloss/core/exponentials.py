@@ -36,6 +36,11 @@ def expm1_ratio(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return jnp.where(near, series, jnp.expm1(large) / large)
 
 
+def bounded_exp(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """``e^x``, held back short of where it would leave the range of the dtype."""
+    return jnp.exp(jnp.minimum(x, math.log(float(jnp.finfo(x.dtype).max)) - 8))
+
+
 def softplus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """``log(1 + e^x)``, on each side of zero in the form whose derivatives keep their digits."""
     positive = x > 0

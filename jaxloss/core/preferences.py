@@ -1,6 +1,5 @@
 """Log-probabilities of answers, relative to a reference and to each other."""
 
-import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -8,7 +7,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 
 from jaxloss.core.checks import check_positive
 from jaxloss.core.classes import times
-from jaxloss.core.exponentials import complement, difference
+from jaxloss.core.exponentials import bounded_exp, complement, difference
 from jaxloss.core.inputs import Scalar, elements, modulus
 from jaxloss.core.preconditions import check
 
@@ -68,9 +67,8 @@ def bent_difference(
 ) -> Float[Array, "*batch"]:
     """``(e^(b x) - e^(b y)) / b``, which is ``x - y`` for a bend of 0; smooth in the bend too.
 
-    Held back where it would leave the range of the dtype, short of which no loss tells it apart.
+    Held back short of where it would leave the range of the dtype.
     """
-    largest = math.log(float(jnp.finfo(x.dtype).max)) - 8
     gap, bend = difference(x, y), jnp.asarray(bend, x.dtype)
     half = times(bend, gap) / 2
     near = modulus(half) < 1
@@ -80,9 +78,9 @@ def bent_difference(
     series = jnp.ones_like(square)  # of sinh(half) / half
     for k in range(9, 0, -1):
         series = 1 + square / (2 * k * (2 * k + 1)) * series
-    small = jnp.exp(jnp.minimum(jnp.where(near, bend * center, 0), largest)) * gap * series
+    small = bounded_exp(jnp.where(near, bend * center, 0)) * gap * series
 
     steep, size = 2 * modulus(half), modulus(jnp.where(bend == 0, 1, bend))
     apart = jnp.where(gap < 0, -1, 1) * complement(jnp.where(near, 1, steep)) / size
     larger = jnp.where(near, 0, jnp.maximum(bend * x, bend * y))
-    return jnp.where(near, small, jnp.exp(jnp.minimum(larger, largest)) * apart)
+    return jnp.where(near, small, bounded_exp(larger) * apart)
