@@ -17,6 +17,9 @@ from jaxloss.compose.gram import Gram as Gram
 from jaxloss.compose.gram import combined as combined
 from jaxloss.compose.gram import gram as gram
 from jaxloss.compose.gram import term_gradients as term_gradients
+from jaxloss.compose.groups import group_dro as group_dro
+from jaxloss.compose.groups import group_means as group_means
+from jaxloss.compose.groups import worst_group as worst_group
 from jaxloss.compose.perturbing import gumbel as gumbel
 from jaxloss.compose.perturbing import perturbed_maximum as perturbed_maximum
 from jaxloss.compose.tails import cvar as cvar

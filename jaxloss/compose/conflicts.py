@@ -17,7 +17,7 @@ from jaxloss.compose.simplex import minimum
 from jaxloss.core.inputs import Scalar
 
 STILL = 1e-6
-"""The length of a combination of unit vectors below which they are taken to cancel out."""
+"""What is as good as zero, compared with the length of a unit vector."""
 
 
 class DrawState(NamedTuple):
@@ -89,15 +89,15 @@ def mgda() -> Balancer:
     the result is zero. A gradient that is zero is then the result.
 
     Reference:
-        Désidéri, "Multiple-Gradient Descent Algorithm (MGDA) for Multiobjective Optimization",
-        2012.
+        Sener and Koltun, "Multi-Task Learning as Multi-Objective Optimization", 2018.
     """
 
     def weigh(gram: Gram) -> Array:
         lengths, cosines = gram
         still = lengths == 0
         costs = _costs(lengths)
-        shares = minimum(lambda y: (cosines @ y, cosines), costs, ~still)
+        matrix = _regular(cosines)
+        shares = minimum(lambda y: (matrix @ y, matrix), costs, ~still)
         alone = still.astype(lengths.dtype)
         return jnp.where(still.any(), alone / jnp.maximum(alone.sum(), 1), costs * shares)
 
@@ -122,7 +122,7 @@ def cagrad(*, radius: Scalar = 0.4) -> Balancer:
     """
 
     def weigh(gram: Gram) -> Array:
-        lengths, cosines = gram
+        lengths, cosines = gram.lengths, _regular(gram.cosines)
         count, there, costs = lengths.size, lengths > 0, _costs(lengths)
         largest = jnp.where(there.any(), lengths.max(), 1)
         mean = lengths / largest / count
@@ -171,7 +171,7 @@ def nash() -> Balancer:
     def weigh(gram: Gram) -> Array:
         lengths, cosines = gram
         count, there = lengths.size, lengths > 0
-        matrix = cosines + STILL * jnp.eye(count, dtype=cosines.dtype)
+        matrix = _regular(cosines)
 
         def newton(_: Any, y: Array) -> Array:
             """Damped, for half of ``y @ matrix @ y`` minus the logarithms of y."""
@@ -196,6 +196,11 @@ def _stateless(name: str, weigh: Any) -> Balancer:
         return state, jnp.where((gram.lengths == 0).all(), uniform, weigh(gram))
 
     return Balancer(lambda count: None, update, needs_gradients=True)
+
+
+def _regular(cosines: Float[Array, "losses losses"]) -> Float[Array, "losses losses"]:
+    """The inner products of vectors a little apart: what equal ones share, they share equally."""
+    return cosines + STILL * jnp.eye(len(cosines), dtype=cosines.dtype)
 
 
 def _costs(lengths: Float[Array, " losses"]) -> Float[Array, " losses"]:

@@ -40,8 +40,9 @@ def minimum(
         # The square of the constraint changes no step along it, but keeps the matrix regular for
         # functions that are linear in the direction of y itself.
         matrix = t * (scaled + price[:, None] * price[None]) + eye
-        sides = jnp.stack([jnp.where(free, 1 - t * y * slope, 0), price], 1)
-        step, along = jnp.linalg.solve(matrix, sides).T
+        force = jnp.where(free, 1 - t * y * slope, 0)
+        force = force - price * ((price @ force) / jnp.maximum(price @ price, 1e-30))
+        step, along = jnp.linalg.solve(matrix, jnp.stack([force, price], 1)).T
         step = step - along * ((price @ step) / jnp.maximum(price @ along, 1e-30))
         length = jnp.sqrt((step * step).sum())
         moved = y * (1 + step / jnp.maximum(1, 1.05 * length))

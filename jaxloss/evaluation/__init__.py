@@ -9,6 +9,11 @@ from jaxloss.evaluation.evaluating import evaluate_each as evaluate_each
 from jaxloss.evaluation.exact import ExactMean as ExactMean
 from jaxloss.evaluation.exact import Summary as Summary
 from jaxloss.evaluation.exact import exact_mean as exact_mean
+from jaxloss.evaluation.gradients import Conflict as Conflict
+from jaxloss.evaluation.gradients import GradientCheck as GradientCheck
+from jaxloss.evaluation.gradients import check_gradient as check_gradient
+from jaxloss.evaluation.gradients import gradient_conflict as gradient_conflict
+from jaxloss.evaluation.gradients import zero_gradients as zero_gradients
 from jaxloss.evaluation.landscapes import Landscape as Landscape
 from jaxloss.evaluation.landscapes import filter_normalized as filter_normalized
 from jaxloss.evaluation.landscapes import landscape as landscape
