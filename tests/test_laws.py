@@ -65,6 +65,7 @@ COMPARES_A_WHOLE_BATCH = {
     survival.cox_breslow,
     survival.cox_efron,
     discrete_survival.deephit_rank,
+    group_policy.vespo,
     relational_distillation.relational_angle,
     unpaired_preference.aot,
     unpaired_preference.aot_unpaired,
