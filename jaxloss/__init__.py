@@ -12,12 +12,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # for editors; at run time a module is imported when it is first used
     from jaxloss import catalogue as catalogue
     from jaxloss import compose as compose
+    from jaxloss import evaluation as evaluation
+    from jaxloss import kernels as kernels
+    from jaxloss import plotting as plotting
     from jaxloss import training as training
     from jaxloss.core.reducing import PartialMean as PartialMean
     from jaxloss.core.reducing import partial_mean as partial_mean
+    from jaxloss.losses import auc as auc
     from jaxloss.losses import box as box
     from jaxloss.losses import class_margin as class_margin
     from jaxloss.losses import classification as classification
+    from jaxloss.losses import contrastive as contrastive
     from jaxloss.losses import counts as counts
     from jaxloss.losses import crps as crps
     from jaxloss.losses import discrete_survival as discrete_survival
@@ -28,10 +33,15 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.losses import feature_distillation as feature_distillation
     from jaxloss.losses import fenchel_young as fenchel_young
     from jaxloss.losses import group_policy as group_policy
+    from jaxloss.losses import hierarchical as hierarchical
     from jaxloss.losses import imbalance as imbalance
     from jaxloss.losses import language as language
     from jaxloss.losses import likelihood as likelihood
+    from jaxloss.losses import long_tail as long_tail
     from jaxloss.losses import margin as margin
+    from jaxloss.losses import metric as metric
+    from jaxloss.losses import multilabel as multilabel
+    from jaxloss.losses import neighbors as neighbors
     from jaxloss.losses import noise as noise
     from jaxloss.losses import noise_correction as noise_correction
     from jaxloss.losses import ordinal as ordinal
@@ -39,10 +49,14 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.losses import pairwise_ranking as pairwise_ranking
     from jaxloss.losses import partial_distillation as partial_distillation
     from jaxloss.losses import policy as policy
+    from jaxloss.losses import positive_unlabeled as positive_unlabeled
     from jaxloss.losses import power_divergence as power_divergence
     from jaxloss.losses import preference as preference
     from jaxloss.losses import preference_variants as preference_variants
+    from jaxloss.losses import prototypes as prototypes
+    from jaxloss.losses import proxy as proxy
     from jaxloss.losses import ranking as ranking
+    from jaxloss.losses import ranking_metric as ranking_metric
     from jaxloss.losses import redescending as redescending
     from jaxloss.losses import reference_free as reference_free
     from jaxloss.losses import region as region
@@ -52,6 +66,8 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.losses import robust as robust
     from jaxloss.losses import routing as routing
     from jaxloss.losses import scoring as scoring
+    from jaxloss.losses import self_supervised as self_supervised
+    from jaxloss.losses import sequence as sequence
     from jaxloss.losses import survival as survival
     from jaxloss.losses import unpaired_preference as unpaired_preference
 

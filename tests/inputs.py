@@ -16,12 +16,15 @@ SIZES = {
     "space": (3, 2),
     "classes": (4,),
     "features": (4,),
+    "negatives": (5,),
     "items": (5,),
     "coordinates": (4,),
     "quantiles": (3,),
     "intervals": (2,),
     "members": (5,),
     "thresholds": (3,),
+    "time": (7,),
+    "labels": (3,),
     "tokens": (6,),
     "depths": (3,),
     "experts": (4,),
@@ -32,7 +35,11 @@ SIZES = {
     "channels": (4,),
     "later_channels": (2,),
     "teacher_channels": (5,),
+    "views": (3,),
+    "nodes": (5,),
+    "saddle": (3,),
 }
+PAIRED = {"distances", "other_embeddings", "other_scores"}  # with targets that say yes or no
 
 
 class Argument(NamedTuple):
@@ -90,6 +97,8 @@ def _make(argument: Argument, names: list[str], key: Array) -> Array:
             return jnp.argsort(jax.random.normal(key, (*shape[:-1], SIZES["classes"][0])))[..., :3]
         case "labels" if "embeddings" in names:  # two or three of each group
             return jax.random.permutation(key, jnp.arange(math.prod(shape)) % 2)
+        case "labels" if "labels" in argument.axes:  # a text, without the blank
+            return jax.random.randint(key, shape, 1, SIZES["classes"][0])
         case "labels":
             return jax.random.randint(key, shape, 0, SIZES["classes"][0])
         case "counts":
@@ -104,7 +113,7 @@ def _make(argument: Argument, names: list[str], key: Array) -> Array:
             return jax.nn.log_softmax(jax.random.normal(key, shape))
         case "targets" if "classes" in argument.axes:  # a distribution over the classes
             return jax.nn.softmax(2 * jax.random.normal(key, shape))
-        case "targets" if {"logits", "probabilities", "log_probabilities"} & set(names):
+        case "targets" if {"logits", "probabilities", "log_probabilities", *PAIRED} & set(names):
             return jax.random.bernoulli(key, 0.4, shape).astype(jnp.float32)
         case "boxes" | "target_boxes":
             corner, size = jax.random.uniform(key, (2, *shape[:-1], shape[-1] // 2))
@@ -133,7 +142,9 @@ def _make(argument: Argument, names: list[str], key: Array) -> Array:
             return jax.random.randint(key, shape, 0, 6)
         case "factors":  # of a covariance
             return jnp.tril(jax.random.uniform(key, shape, minval=0.7, maxval=2.0))
-        case "scales" | "concentrations" | "amounts" | "target_amounts":
+        case "scales" | "concentrations" | "distances" | "gradient_ratios":
+            return jax.random.uniform(key, shape, minval=0.7, maxval=3.0)
+        case "amounts" | "target_amounts":
             return jax.random.uniform(key, shape, minval=0.7, maxval=3.0)
         case "target_log_probabilities":
             return jax.nn.log_softmax(jax.random.normal(key, shape))

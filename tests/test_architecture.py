@@ -21,8 +21,8 @@ ALLOWED = {
     "distributed": LOSSES | {"distributed", "kernels"},
     "catalogue": LOSSES,
     "training": LOSSES | {"compose", "training"},
-    "evaluation": LOSSES | {"training", "evaluation"},
-    "plotting": LOSSES | {"training", "evaluation", "plotting"},
+    "evaluation": LOSSES | {"compose", "training", "evaluation"},
+    "plotting": LOSSES | {"compose", "training", "evaluation", "plotting"},
 }
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path.parent != ROOT)
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import mpmath
 import numpy as np
+import optax
 import pytest
 
 from jaxloss.losses.classification import (
@@ -15,6 +16,7 @@ from jaxloss.losses.classification import (
     nll,
     sigmoid_cross_entropy,
     sigmoid_focal,
+    smooth_labels,
     soft_cross_entropy,
     softmax_cross_entropy,
     softmax_focal,
@@ -284,3 +286,15 @@ def test_binary_cross_entropy_of_small_probabilities():
     exact = np.asarray(p, np.float64)
     close(value, np.where(t == 1, -np.log(exact), -np.log1p(-exact)))
     close(slope, np.where(t == 1, -1 / exact, 1 / (1 - exact)))
+
+
+def test_smooth_labels_are_those_of_optax_and_of_the_option():
+    labels, logits = jnp.array([2, 0, 1]), jax.random.normal(jax.random.key(0), (3, 4))
+    targets = smooth_labels(jax.nn.one_hot(labels, 4), 0.3)
+    close(targets, optax.smooth_labels(jax.nn.one_hot(labels, 4), 0.3), rtol=1e-6)
+    close(
+        soft_cross_entropy(logits, targets),
+        softmax_cross_entropy(logits, labels, label_smoothing=0.3),
+        rtol=1e-6,
+    )
+    assert smooth_labels(jnp.eye(3, dtype=jnp.bfloat16), 0.1).dtype == jnp.float32

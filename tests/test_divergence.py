@@ -8,8 +8,11 @@ import mpmath
 import numpy as np
 import pytest
 
+from jaxloss.losses.classification import kl, softmax_cross_entropy
 from jaxloss.losses.divergence import (
+    augmix,
     chi_squared,
+    forward_kl,
     hellinger,
     jensen_shannon,
     reverse_kl,
@@ -28,6 +31,7 @@ def jensen_shannon_term(q, t, share):
 
 
 TERMS = [
+    (forward_kl, {}, lambda q, t: t * log(t / q) - t + q),
     (reverse_kl, {}, lambda q, t: q * log(q / t) - q + t),
     (jensen_shannon, {}, lambda q, t: jensen_shannon_term(q, t, mpmath.mpf(1) / 2)),
     (
@@ -39,7 +43,7 @@ TERMS = [
     (hellinger, {}, lambda q, t: (mpmath.sqrt(q) - mpmath.sqrt(t)) ** 2 / 2),
     (chi_squared, {}, lambda q, t: (q - t) ** 2 / q),
 ]
-LOSSES = [reverse_kl, jensen_shannon, total_variation, hellinger, chi_squared]
+LOSSES = [forward_kl, reverse_kl, jensen_shannon, total_variation, hellinger, chi_squared]
 PAIRS = [(-1, -1.0001), (-1, -1.3), (-2, -0.4), (-0.1, -15), (-15, -0.1), (-3, -40), (-40, -3)]
 
 
@@ -71,6 +75,7 @@ def test_equal_distributions_cost_nothing(loss):
 @pytest.mark.parametrize(
     ("loss", "options", "factor"),
     [
+        (forward_kl, {}, 1),
         (reverse_kl, {}, 1),
         (jensen_shannon, {"target_share": 0.25}, 0.25 * 0.75),
         (hellinger, {}, 1 / 4),
@@ -91,6 +96,7 @@ APART = jnp.array([0.0, -inf, -inf])
 @pytest.mark.parametrize(
     ("loss", "options", "from_included", "from_excluded", "from_apart"),
     [
+        (forward_kl, {}, np.log(2), inf, inf),
         (reverse_kl, {}, inf, np.log(2), inf),
         (jensen_shannon, {}, 0.215762, 0.215762, np.log(2)),
         (total_variation, {}, 0.5, 0.5, 1),
@@ -128,3 +134,36 @@ def test_wrong_arguments_are_refused(as_users_run_it):
         hellinger(jnp.zeros((3, 2)), jnp.zeros((3, 1)))
     with pytest.raises(TypeError, match="reverse_kl: log_probabilities must be floating-point"):
         reverse_kl(jnp.zeros((3, 2), int), jnp.zeros((3, 2)))
+
+
+def test_forward_kl_is_the_same_from_logarithms():
+    q = jax.nn.log_softmax(jax.random.normal(jax.random.key(0), (5, 4)))
+    t = jax.nn.log_softmax(jax.random.normal(jax.random.key(1), (5, 4)))
+    close(forward_kl(q, t), kl(q, jnp.exp(t)))
+    close(forward_kl(q, t), reverse_kl(t, q))
+
+
+def test_augmix_is_the_mean_divergence_of_two_views():
+    logits = jax.random.normal(jax.random.key(5), (3, 2, 4))
+    labels = jnp.array([0, 3, 1])
+    logs = jax.nn.log_softmax(logits)
+    expected = softmax_cross_entropy(logits[:, 0], labels) + 2 * jensen_shannon(
+        logs[:, 0], logs[:, 1]
+    )
+    np.testing.assert_allclose(augmix(logits, labels, scale=2.0), expected, rtol=1e-6)
+
+
+def test_augmix_of_nearly_equal_excluding_and_sure_views():
+    near, label = jnp.array([0.3, -1.0, 2.0]), jnp.array(2)
+    views = jnp.stack([near, near + jnp.array([1e-3, 0, 0]), near])
+
+    def apart(views):
+        return jax.grad(lambda scale: augmix(views, label, scale=scale))(1.0)
+
+    found = apart(views)
+    with jax.enable_x64(True):
+        close(found, apart(views.astype(float)), rtol=1e-3)
+    wild = jnp.array([[0.0, -inf, 0.0], [1e4, -inf, 0.0], [-inf, -inf, 100.0]])
+    value, slope = jax.value_and_grad(augmix)(wild, jnp.array(0))
+    assert jnp.isfinite(value)
+    assert jnp.isfinite(slope).all()

@@ -11,7 +11,7 @@ import pytest
 
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
 
-for package in ("matplotlib", "sklearn"):
+for package in ("lifelines", "matplotlib", "sklearn", "statsmodels"):
     pytest.importorskip(package)
 
 
@@ -142,6 +142,56 @@ def test_the_density_of_learned_delta():
         huber = np.where(size < delta, errors**2 / 2, delta * (size - delta / 2))
         expected = np.exp(-huber).sum() * (errors[1] - errors[0])
         np.testing.assert_allclose(sum(learned.center_and_tails(delta)), expected, rtol=1e-3)
+
+
+@pytest.mark.filterwarnings("default")  # theirs
+def test_recidivism():
+    from lifelines import CoxPHFitter, WeibullAFTFitter
+    from lifelines.datasets import load_rossi
+
+    found = example("recidivism").main()
+    cox = CoxPHFitter().fit(load_rossi(), "week", "arrest")
+    np.testing.assert_allclose(found["cox"], cox.params_, atol=1e-3)
+    weibull = WeibullAFTFitter().fit(load_rossi(), "week", "arrest")
+    shape = np.exp(weibull.params_["rho_"]["Intercept"])
+    expected = -shape * weibull.params_["lambda_"].drop("Intercept")
+    np.testing.assert_allclose(found["weibull"], expected[list(cox.params_.index)], atol=2e-3)
+
+
+def test_doctor_visits():
+    table = example("doctor_visits").main()
+    poisson, flexible, truth = (
+        table[name] for name in ("Poisson", "negative binomial", "in truth")
+    )
+    assert flexible.log_loss < poisson.log_loss - 0.5
+    assert poisson.none < truth.none / 2
+    assert poisson.many < truth.many / 2
+    assert abs(flexible.none - truth.none) < 0.03
+    assert table["zero-inflated"].log_loss < flexible.log_loss
+
+
+def test_marriage_ratings():
+    ratings = example("marriage_ratings")
+    table = ratings.main()
+    few, many = ratings.SIZES
+    assert table["proportional odds", few].log_loss < table["softmax", few].log_loss
+    assert table["proportional odds", few].off < table["softmax", few].off
+    assert table["proportional odds", many].log_loss < 1.3 < np.log(ratings.GRADES)
+    assert table["proportional odds", many].off < table["squared error", many].off
+
+
+@pytest.mark.filterwarnings("default")  # theirs
+def test_food_expenditure():
+    import statsmodels.formula.api as formulas
+    from statsmodels.datasets import engel
+
+    food = example("food_expenditure")
+    found = food.main()
+    model = formulas.quantreg("foodexp ~ income", engel.load_pandas()["data"])
+    for level, (intercept, slope) in zip(food.LEVELS, found, strict=True):
+        expected = model.fit(q=level).params
+        np.testing.assert_allclose(slope, expected["income"], atol=0.01)
+        np.testing.assert_allclose(intercept, expected["Intercept"], atol=10)
 
 
 def test_custom_loss():

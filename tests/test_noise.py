@@ -8,11 +8,15 @@ import mpmath
 import numpy as np
 import pytest
 
+from jaxloss.losses.classification import sigmoid_cross_entropy
 from jaxloss.losses.noise import (
+    active_passive,
     bi_tempered_logistic,
+    bi_tempered_sigmoid,
     generalized_cross_entropy,
     normalized_cross_entropy,
     poly,
+    sigmoid_poly,
     symmetric_cross_entropy,
     taylor_cross_entropy,
 )
@@ -26,6 +30,7 @@ LOSSES = [
     poly,
     taylor_cross_entropy,
     normalized_cross_entropy,
+    active_passive,
     bi_tempered_logistic,
 ]
 LOGITS = np.array(
@@ -190,7 +195,7 @@ def test_infinite_logits_give_the_limit(loss):
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_an_excluded_class_takes_no_part(loss):
-    if loss is normalized_cross_entropy:
+    if loss in (normalized_cross_entropy, active_passive):
         pytest.skip("its own cross-entropy is infinite, and in the denominator")
     value, slope = both(loss, [0.4, -inf, 1])
     expected, steep = both(loss, [0.4, 1])
@@ -217,3 +222,63 @@ def test_taylor_refuses_to_have_no_terms():
 def test_a_label_out_of_range_is_nan(loss):
     losses = loss(jnp.zeros((3, 4)), jnp.array([0, 4, -1]), reduction="none")
     assert jnp.isnan(losses).tolist() == [False, True, True]
+
+
+# Of yes-or-no questions
+
+SCORES = jnp.array([-1e4, -30.0, -2.0, 0.0, 0.5, 9.0, 200.0])
+
+
+@pytest.mark.parametrize("target", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize(
+    ("loss", "options"),
+    [(sigmoid_poly, {"linear_weight": 0.0}), (bi_tempered_sigmoid, {"power": 0.0, "tail": 0.0})],
+)
+def test_becomes_the_sigmoid_cross_entropy(loss, options, target):
+    targets = jnp.full(SCORES.shape, target)
+    at = functools.partial(loss, **options)
+    found = jax.vmap(jax.value_and_grad(at))(SCORES, targets)
+    expected = jax.vmap(jax.value_and_grad(sigmoid_cross_entropy))(SCORES, targets)
+    close(found[0], expected[0], rtol=3e-6, atol=1e-37)
+    close(found[1], expected[1], rtol=3e-6, atol=1e-37)
+
+
+@pytest.mark.parametrize(
+    ("loss", "relative", "options"),
+    [
+        (sigmoid_poly, poly, {"linear_weight": 1.5}),
+        (bi_tempered_sigmoid, bi_tempered_logistic, {"power": 0.3, "tail": 0.7}),
+    ],
+)
+def test_two_classes_are_a_yes_or_no(loss, relative, options):
+    pairs = jnp.stack([jnp.zeros_like(SCORES), SCORES], -1)
+    for target in (0, 1):
+        labels, targets = jnp.full(7, target), jnp.full(7, float(target))
+        found, steep = jax.value_and_grad(loss)(SCORES, targets, **options)
+        expected, slopes = jax.value_and_grad(relative)(pairs, labels, **options)
+        close(found, expected)
+        close(steep, slopes[:, 1], rtol=3e-6, atol=1e-37)
+
+
+@pytest.mark.parametrize("loss", [sigmoid_poly, bi_tempered_sigmoid])
+def test_infinite_scores_have_finite_slopes(loss):
+    for target in (0.0, 0.3, 1.0):
+        slope = jax.vmap(jax.grad(loss), (0, None))(jnp.array([-inf, inf]), target)
+        assert jnp.isfinite(slope).all()
+    assert loss(inf, 1.0) == loss(-inf, 0.0) == 0
+
+
+def test_active_and_passive_add_up():
+    logits, labels = jnp.asarray(LOGITS), jnp.array([0, 1, 2, 0, 1, 2])
+    active = active_passive(logits, labels, active_weight=1.0, passive_weight=0.0)
+    close(active, normalized_cross_entropy(logits, labels))
+    passive = active_passive(logits, labels, active_weight=0.0, passive_weight=1.0)
+    close(passive, generalized_cross_entropy(logits, labels, power=1.0))
+
+
+def test_active_and_passive_do_not_mind_even_noise():
+    """Over all labels the loss adds up to a constant: it is symmetric."""
+    logits = jnp.tile(jnp.array([0.3, -2.0, 1.5, 0.1]), (4, 1))
+    for gamma in (0.0, 1.5):
+        total = active_passive(logits, jnp.arange(4), gamma=gamma, reduction="sum")
+        close(total, 1 + 3)

@@ -1,5 +1,7 @@
 """What no law can know about the losses on pairs and triplets."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import jaxtyping
@@ -45,6 +47,121 @@ def test_triplet_of_coincident_points_costs_the_margin_and_pulls_nowhere():
     np.testing.assert_array_equal(gradients, np.zeros((3, 1, 2)))
     hessian = jax.jit(jax.hessian(lambda x: pairs.triplet(x, EAST, EAST, swap=True)))(EAST)
     np.testing.assert_array_equal(hessian, np.zeros((1, 2, 1, 2)))
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+@pytest.mark.parametrize("power", [1.0, 2.0, 5.0])
+def test_triplet_of_any_power_neither_overflows_nor_underflows(scale, power):
+    far, near = jnp.array([[3.0, -4.0]]) * scale, jnp.array([[0.0, 2.0]]) * scale
+
+    def loss(anchor):
+        return pairs.triplet(anchor, far, near, margin=0.0, power=power)
+
+    value, gradient = jax.value_and_grad(loss)(ORIGIN)
+    length = (3**power + 4**power) ** (1 / power)
+    slope = np.array([3, 4]) ** (power - 1) / length ** (power - 1)
+    np.testing.assert_allclose(value, (length - 2) * scale, rtol=1e-6)
+    np.testing.assert_allclose(gradient[0], [-slope[0], slope[1] + 1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 3.0])
+def test_triplet_of_any_power_is_finite_where_features_agree(power):
+    """Equal features have slope 0, as have coincident points, in every derivative."""
+    partly = jnp.array([[3.0, 1.0]])
+
+    def loss(anchor):
+        return pairs.triplet(anchor, EAST, partly, power=power)
+
+    assert loss(EAST) == 0
+    for derivative in (jax.jacfwd, jax.hessian):
+        assert jnp.isfinite(
+            derivative(lambda x: pairs.triplet(x, EAST, EAST, power=power))(EAST)
+        ).all()
+        assert jnp.isfinite(
+            derivative(lambda x: pairs.triplet(x, x + 1, EAST, power=power))(EAST)
+        ).all()
+
+
+def test_triplet_with_power_two_is_the_default():
+    anchors, positives, negatives = jax.random.normal(jax.random.key(5), (3, 6, 4))
+    np.testing.assert_allclose(
+        pairs.triplet(anchors, positives, negatives, power=2.0, reduction="none"),
+        pairs.triplet(anchors, positives, negatives, reduction="none"),
+        rtol=1e-6,
+    )
+
+
+def test_contrastive_pulls_by_the_distance_and_pushes_by_what_lacks():
+    one, other = jnp.array([[3.0, 0.0]] * 3), jnp.zeros((3, 2))
+    targets, margins = jnp.array([1, 0, 0]), jnp.array([1.0, 5.0, 3.0])
+
+    def losses(one):
+        return jax.vmap(lambda x, y, t, m: pairs.contrastive(x, y, t, margin=m))(
+            one, other, targets, margins
+        )
+
+    np.testing.assert_array_equal(losses(one), [4.5, 2, 0])
+    gradient = jax.grad(lambda x: losses(x).sum())(one)
+    np.testing.assert_array_equal(gradient, [[3, 0], [-2, 0], [0, 0]])
+
+
+def test_contrastive_of_coincident_points_pulls_and_pushes_nowhere():
+    for target in (0, 1):
+        value, gradient = jax.value_and_grad(pairs.contrastive)(EAST, EAST, jnp.array([target]))
+        assert value == (1 - target) / 2
+        np.testing.assert_array_equal(gradient, 0)
+
+
+def test_cosine_embedding_keeps_its_digits_when_vectors_nearly_agree():
+    one, other = jnp.array([[1.0, 0.0]]), jnp.array([[1.0, 1e-4]])
+    np.testing.assert_allclose(pairs.cosine_embedding(one, other, jnp.array([1])), 5e-9, rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_cosine_embedding_knows_only_directions(scale):
+    one, other = jnp.array([[1.0, 0.0]] * 2) * scale, jnp.array([[3.0, 4.0], [3.0, -4.0]])
+    targets = jnp.array([1, 0])
+
+    def loss(one):
+        return pairs.cosine_embedding(one, other, targets, reduction="none")
+
+    np.testing.assert_allclose(loss(one), [0.4, 0.6], rtol=1e-6)
+    slopes = jax.jacobian(loss)(one) * scale
+    np.testing.assert_allclose(slopes[0, 0], [0, -0.8], rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(slopes[1, 1], [0, -0.8], rtol=1e-6, atol=1e-7)
+
+
+def test_cosine_embedding_of_a_zero_vector_has_no_slope():
+    for target, expected in ((1, 1), (0, 0.5)):
+        loss = functools.partial(pairs.cosine_embedding, targets=jnp.array([target]), margin=-0.5)
+        value, gradients = jax.value_and_grad(loss, argnums=(0, 1))(ORIGIN, EAST)
+        assert value == expected
+        np.testing.assert_array_equal(gradients, np.zeros((2, 1, 2)))
+
+
+def test_hinge_embedding_at_its_kink_and_beyond():
+    distances, targets = jnp.array([2.0, 2.0, 0.5, jnp.inf]), jnp.array([1, 0, 0, 0])
+    value, slope = jax.value_and_grad(pairs.hinge_embedding)(distances, targets, margin=2.0)
+    assert value == (2 + 1.5) / 4
+    np.testing.assert_array_equal(slope, np.array([1, 0, -1, 0]) / 4)
+
+
+def test_margin_ranking_at_its_kink_and_between_infinities():
+    scores, other = jnp.array([3.0, 1.0, -jnp.inf, jnp.inf]), jnp.array([1.0, 3.0, -jnp.inf, 0.0])
+
+    def losses(scores, targets):
+        return pairs.margin_ranking(scores, other, targets, margin=2.0, reduction="none")
+
+    np.testing.assert_array_equal(losses(scores, jnp.array([1, 1, 0, 1])), [0, 4, 2, 0])
+    slope = jax.grad(lambda x: losses(x, jnp.array([1, 1, 0, 1])).sum())(scores)
+    np.testing.assert_array_equal(slope, [0, -1, 0, 0])
+
+
+def test_margin_ranking_at_a_tie_still_asks_for_the_margin():
+    slopes = jax.grad(pairs.margin_ranking, argnums=(0, 1))(
+        jnp.ones(1), jnp.ones(1), jnp.ones(1), margin=1.0
+    )
+    np.testing.assert_array_equal(slopes, [[-1], [1]])
 
 
 def test_nt_xent_of_opposite_things():

@@ -28,6 +28,6 @@ PEERS = [
 @pytest.mark.parametrize("row", PEERS, ids=lambda r: f"{r.loss.__name__}-{r.oracle.__name__}")
 def test_agrees_with_its_peer(row):
     inputs = example(row.loss) if row.inputs is None else row.inputs()
-    expected = row.oracle(*map(np.asarray, inputs), **row.options)
+    expected = row.oracle(*map(np.array, inputs), **row.options)
     actual = row.loss(*inputs, reduction="none", **row.options)
     np.testing.assert_allclose(actual, expected, rtol=2e-5, atol=2e-6)

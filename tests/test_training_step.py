@@ -13,6 +13,7 @@ from jaxloss import PartialMean, partial_mean
 from jaxloss.compose import WeightedSum, weighted
 from jaxloss.training import convergence, make_train_step
 from jaxloss.training.convergence import Reason
+from jaxloss.training.state import unpacked
 
 RNG = np.random.default_rng(0)
 PARAMS = {"w": RNG.normal(size=(3, 2)), "b": RNG.normal(size=2)}
@@ -97,6 +98,11 @@ def as_numbers(leaf):
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.random.key_data(leaf)
     return np.array(leaf)
+
+
+def watching(train, state):
+    """What the tracker keeps."""
+    return unpacked(train.tracker, state)[1]
 
 
 def numpy_copy(tree):
@@ -270,19 +276,28 @@ def sam():
     return optax.contrib.sam(optax.sgd(0.2), ascend, opaque_mode=True)
 
 
-PLAIN_OPTIMIZERS = {
+def transparent_sam():
+    ascend = optax.chain(optax.contrib.normalize(), optax.sgd(0.05))
+    return optax.contrib.sam(optax.sgd(0.2), ascend)
+
+
+OPTIMIZERS = {
+    "adam": lambda: optax.adam(0.1),
     "lbfgs": lambda: optax.lbfgs(linesearch=optax.scale_by_backtracking_linesearch(15)),
-    "reduce_on_plateau": plateau_adam,
+    "lbfgs_zoom": optax.lbfgs,
+    "line_search": lambda: optax.chain(optax.sgd(1.0), optax.scale_by_backtracking_linesearch(15)),
+    "polyak_sgd": lambda: optax.polyak_sgd(max_learning_rate=0.5),
     "momo": lambda: optax.contrib.momo(0.1),
+    "prodigy": lambda: optax.contrib.prodigy(estim_lr0=0.01),
+    "reduce_on_plateau": plateau_adam,
     "schedule_free": lambda: optax.contrib.schedule_free_adamw(0.05),
+    "sam": sam,
+    "transparent_sam": transparent_sam,
     "muon": lambda: optax.contrib.muon(0.05),
     "multi_steps": lambda: optax.MultiSteps(optax.adam(0.1), 2),
 }
-CALLING_OPTIMIZERS = {
-    "polyak_sgd": lambda: optax.polyak_sgd(max_learning_rate=0.5),
-    "line_search": lambda: optax.chain(optax.sgd(1.0), optax.scale_by_backtracking_linesearch(15)),
-    "sam": sam,
-}
+CALLING = {"line_search", "polyak_sgd", "sam"}
+"""Optimizers that are cheap to compile, and want the value or the function."""
 
 
 def distance(params, batch):
@@ -303,18 +318,21 @@ def losses_of(optimizer, **options):
 
 
 @pytest.mark.usefixtures("as_others_promote")
-@pytest.mark.parametrize("name", PLAIN_OPTIMIZERS)
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS.keys() - CALLING - {"lbfgs_zoom"}))
 def test_every_kind_of_optimizer_trains(name):
-    losses = losses_of(PLAIN_OPTIMIZERS[name]())
-    assert losses[-1] < 0.9 * losses[0]
+    losses = losses_of(OPTIMIZERS[name]())
+    assert losses[-1] < 0.95 * losses[0]
 
 
 @pytest.mark.usefixtures("as_others_promote")
-@pytest.mark.parametrize("name", CALLING_OPTIMIZERS)
-def test_optimizers_that_call_the_objective_see_all_micro_batches(name):
-    whole = losses_of(CALLING_OPTIMIZERS[name]())
-    parts = losses_of(CALLING_OPTIMIZERS[name](), accumulate=4)
-    assert whole[-1] < 0.9 * whole[0]
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name in CALLING else pytest.mark.slow) for name in OPTIMIZERS],
+)
+def test_optimizers_see_all_micro_batches(name):
+    whole = losses_of(OPTIMIZERS[name]())
+    parts = losses_of(OPTIMIZERS[name](), accumulate=4)
+    assert whole[-1] < 0.95 * whole[0]
     np.testing.assert_allclose(whole, parts, rtol=1e-4)
 
 
@@ -369,8 +387,8 @@ def test_a_step_that_is_not_finite_changes_nothing(guarded, where):
     state, report = guarded.step(state, BROKEN[where](make_batch(3) | UNMASKED))
     assert not bool(report.finite)
     assert_trees_equal((state.params, state.opt_state), (before.params, before.opt_state))
-    assert_trees_equal(state.progress.tracker, before.progress.tracker)
-    assert_trees_equal(state.progress.best, before.progress.best)
+    assert_trees_equal(watching(guarded, state), watching(guarded, before))
+    assert_trees_equal(state.best, before.best)
     assert (int(state.step), int(state.updates)) == (4, 3)
     assert int(state.progress.bad) == 1
     state, report = guarded.step(state, make_batch(4))
@@ -386,7 +404,7 @@ def test_gradient_and_update_are_guarded_beside_the_loss():
     assert not bool(report.finite)
     assert float(state.params) == 0
 
-    train = make_train_step(lambda x, batch: x * batch, optax.scale(jnp.inf))
+    train = make_train_step(lambda x, batch: x * batch, optax.scale(jnp.inf), guard_update=True)
     state, report = train.step(train.init(jnp.float32(2)), jnp.float32(1))
     assert np.isfinite(report.gradient_norm)
     assert not bool(report.finite)
@@ -505,4 +523,8 @@ def test_errors_name_function_and_argument():
     raises(mean_error, batch, "divisible by accumulate=3, got 16 rows", accumulate=3)
     raises(mean_error, batch | {"s": jnp.float32(1)}, "accumulate=4, got a scalar", accumulate=4)
     raises(errors, batch, r"objective must return a scalar .* got shape \(16, 5\)")
-    raises(lambda p, b: (plain(p, b), 1), batch, "only with has_aux=True a pair, got a tuple")
+    raises(
+        lambda p, b: (plain(p, b), 1),
+        batch,
+        "only with has_aux=True or .* more than that, got a tuple",
+    )

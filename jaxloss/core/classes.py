@@ -137,8 +137,12 @@ def log_softmax(logits: Float[Array, "*batch classes"]) -> Float[Array, "*batch 
 
 @log_softmax.defjvp
 def _log_softmax_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
-    tangent = at_least_float32(tangents[0])
-    return log_softmax(*primals), tangent - (softmax(*primals) * tangent).sum(-1, keepdims=True)
+    """Relative to the leading class, whose own 1 - p would not keep its digits."""
+    (logits,), tangent = primals, at_least_float32(tangents[0])
+    leading = logits.argmax(-1).astype(jnp.int32)
+    relative = tangent - pick(tangent, leading)[..., None]
+    relative = jnp.where(is_label(logits, leading), 0, relative)
+    return log_softmax(logits), relative - (softmax(logits) * relative).sum(-1, keepdims=True)
 
 
 @jax.custom_jvp
@@ -190,6 +194,13 @@ def _around_maximum(logits: Float[Array, "*batch classes"]) -> _Around:
 def below(maximum: Float[Array, "*#shape"], x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """``maximum - x``, but 0, and not NaN, between equal infinities."""
     return jnp.where(x == maximum, 0, maximum - x)
+
+
+def lead(rival: Float[Array, "*#shape"], score: Float[Array, "*#shape"]) -> Float[Array, "*shape"]:
+    """``rival - score``, but 0, and not NaN, between equal infinities."""
+    rival, score = jnp.broadcast_arrays(rival, score)
+    level = jnp.isinf(score) & (rival == score)
+    return jnp.where(level, 0, rival) - jnp.where(level, 0, score)
 
 
 def times(

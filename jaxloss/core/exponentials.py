@@ -5,6 +5,8 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxloss.core.inputs import Scalar
+
 
 def complement(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """``1 - e^-x`` for ``x >= 0``: how far a probability ``e^-x`` is from one.
@@ -56,3 +58,15 @@ def difference(x: Float[Array, "*shape"], y: Float[Array, "*#shape"]) -> Float[A
     """``x - y`` of two logarithms, and 0 between equal infinities."""
     equal = jnp.isinf(x) & (x == y)
     return jnp.where(equal, 0, x) - jnp.where(equal, 0, y)
+
+
+def discounted(nll: Float[Array, "*shape"], rate: Scalar) -> Float[Array, "*shape"]:
+    r""":math:`\int_0^n e^{-r u} du = (1 - e^{-r n}) / r`, which is :math:`n` at rate 0."""
+    endless, constant = jnp.isinf(nll), rate == 0
+    finite = jnp.where(endless, 0, nll)
+    near = rate * finite < 1
+    series = finite * exponential_series(1, -jnp.where(near, rate * finite, 0))
+    divisor = jnp.where(near, 1, rate)
+    far = (1 - jnp.exp(-divisor * finite)) / divisor
+    limit = jnp.where(constant, nll, 1 / jnp.where(constant, 1, rate))
+    return jnp.where(endless, limit, jnp.where(near, series, far))

@@ -7,14 +7,19 @@ undefined, at the zero vector, every derivative is zero.
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
+from jaxloss.core.inputs import modulus
 from jaxloss.core.ratios import magnitude
 
 
-def norm(x: Float[Array, "*batch features"]) -> Float[Array, "*batch"]:
-    """Euclidean length of each vector."""
+def norm(
+    x: Float[Array, "*batch features"], power: ArrayLike | None = None
+) -> Float[Array, "*batch"]:
+    """Length of each vector: Euclidean, or the p-norm of a positive ``power``."""
     scale, scaled, length = _measured(x)
+    if power is not None:
+        length = _power_mean(scaled, jnp.asarray(power).astype(x.dtype))
     return (scale * jnp.where(scaled.any(-1, keepdims=True), length, 0)).squeeze(-1)
 
 
@@ -25,10 +30,38 @@ def normalized(x: Float[Array, "*batch features"]) -> Float[Array, "*batch featu
 
 
 def distance(
+    x: Float[Array, "*batch features"],
+    y: Float[Array, "*batch features"],
+    power: ArrayLike | None = None,
+) -> Float[Array, "*batch"]:
+    """Distance between each vector of ``x`` and that of ``y``: the :func:`norm` of what is left."""
+    return norm(x - y, power)
+
+
+def cosine_distance(
     x: Float[Array, "*batch features"], y: Float[Array, "*batch features"]
 ) -> Float[Array, "*batch"]:
-    """Euclidean distance between each vector of ``x`` and that of ``y``."""
-    return norm(x - y)
+    """One minus the cosine of the angle between each vector of ``x`` and that of ``y``.
+
+    As half the squared chord of two unit vectors, it keeps its digits when they nearly agree. A
+    zero vector has no direction: its distance is 1, and its gradient 0.
+    """
+    one, other = normalized(x), normalized(y)
+    chord = one - other
+    defined = (one != 0).any(-1) & (other != 0).any(-1)
+    return jnp.where(defined, (chord * chord).sum(-1) / 2, 1)
+
+
+def _power_mean(
+    scaled: Float[Array, "*batch features"], power: Float[Array, ""]
+) -> Float[Array, "*batch 1"]:
+    """The p-norm of vectors whose largest entry is near one; slope 0 in entries that are zero."""
+    size = modulus(scaled)
+    largest = jax.lax.stop_gradient(size).max(-1, keepdims=True, initial=0)
+    largest = jnp.where(largest == 0, 1, largest)
+    ratio = jnp.where(size == 0, 1, size) / largest
+    total = jnp.where(size == 0, 0, ratio**power).sum(-1, keepdims=True)
+    return largest * jnp.where(total == 0, 1, total) ** (1 / power)
 
 
 def _measured(

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
 
 from jaxloss.core.checks import check_positive, check_unit_interval
-from jaxloss.core.classes import is_label, pick, times
+from jaxloss.core.classes import is_label, lead, pick, times
 from jaxloss.core.compiling import compiled
 from jaxloss.core.inputs import Scalar, at_least_float32, labeled, rows
 from jaxloss.core.reducing import Reduction, reduce
@@ -127,7 +127,7 @@ def weston_watkins(
     logits, labels, poison = labeled(name, logits, labels, where)
     power = check_positive(name, "power", power)
     score = at_least_float32(pick(logits, labels))[..., None]
-    short = margin + _lead(at_least_float32(logits), score)
+    short = margin + lead(at_least_float32(logits), score)
     charged = (short > 0) & ~is_label(logits, labels)
     loss = jnp.where(charged, jnp.where(charged, short, 1) ** power, 0).sum(-1) / logits.shape[-1]
     return reduce(name, loss * poison, where, weights, reduction)
@@ -168,7 +168,7 @@ def multilabel_margin(
     name = "multilabel_margin"
     scores, actual = rows(name, where, logits=logits, targets=targets)
     actual = check_unit_interval(name, "targets", actual)
-    short = jax.nn.relu(margin + _lead(scores[..., None, :], scores[..., :, None]))
+    short = jax.nn.relu(margin + lead(scores[..., None, :], scores[..., :, None]))
     pairs = times(actual[..., :, None] * (1 - actual[..., None, :]), short)
     loss = pairs.sum((-2, -1)) / max(scores.shape[-1], 1)
     return reduce(name, loss, where, weights, reduction)
@@ -179,11 +179,4 @@ def _strongest_rival(
 ) -> Float[Array, "*batch"]:
     """By how much the strongest other class leads the label; ``-inf`` if there is no other."""
     rivals = jnp.where(is_label(logits, labels), -jnp.inf, logits).max(-1)
-    return _lead(at_least_float32(rivals), at_least_float32(pick(logits, labels)))
-
-
-def _lead(rival: Float[Array, "*#shape"], score: Float[Array, "*#shape"]) -> Float[Array, "*shape"]:
-    """``rival - score``, but 0, and not NaN, between equal infinities."""
-    rival, score = jnp.broadcast_arrays(rival, score)
-    level = jnp.isinf(score) & (rival == score)
-    return jnp.where(level, 0, rival) - jnp.where(level, 0, score)
+    return lead(at_least_float32(rivals), at_least_float32(pick(logits, labels)))

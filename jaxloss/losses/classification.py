@@ -12,6 +12,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
 from jaxloss.core.checks import check_unit_interval, require_floating, require_rank
 from jaxloss.core.classes import label_nll, pick, smoothed_nll, soft_nll, times
 from jaxloss.core.compiling import compiled
+from jaxloss.core.focal import faded, focused, sides
 from jaxloss.core.inputs import Scalar, at_least_float32, elements, labeled, rows
 from jaxloss.core.reducing import Reduction, reduce
 
@@ -127,7 +128,7 @@ def sigmoid_cross_entropy(
     name = "sigmoid_cross_entropy"
     scores, actual = elements(name, where, logits=logits, targets=targets)
     actual = check_unit_interval(name, "targets", actual)
-    distance, wrongness = _sides(scores, actual)
+    distance, wrongness = sides(scores, actual)
     loss = jnp.log1p(jnp.exp(-distance)) + times(wrongness, distance)
     return reduce(name, loss, where, weights, reduction)
 
@@ -240,7 +241,7 @@ def softmax_focal(
     """
     name = "softmax_focal"
     logits, labels, poison = labeled(name, logits, labels, where)
-    loss = _focused(label_nll(logits, labels), gamma)
+    loss = focused(label_nll(logits, labels), gamma)
     return reduce(name, loss * poison, where, weights, reduction)
 
 
@@ -278,13 +279,13 @@ def sigmoid_focal(
     name = "sigmoid_focal"
     scores, actual = elements(name, where, logits=logits, targets=targets)
     actual = check_unit_interval(name, "targets", actual)
-    distance, wrongness = _sides(scores, actual)
+    distance, wrongness = sides(scores, actual)
     far = distance > 100
     near = jnp.where(far, 0, distance)
     odds = jnp.where(far, 0, jnp.exp(-near))
 
     def factor(odds: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-        return _power((wrongness + (1 - wrongness) * odds) / (1 + odds), gamma)
+        return faded((wrongness + (1 - wrongness) * odds) / (1 + odds), gamma)
 
     # Far out the factor is constant; held so, its slope of 0 does not meet an infinite distance.
     held = factor(jax.lax.stop_gradient(odds)) * times(wrongness, jnp.where(far, distance, 0))
@@ -370,28 +371,25 @@ def kl(
     return reduce(name, loss, where, weights, reduction)
 
 
-def _sides(
-    scores: Float[Array, "*shape"], actual: Float[Array, "*shape"]
-) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-    """How far each logit is from 0, and how wrong the side is that it is on: 0 to 1.
+def smooth_labels(
+    targets: Real[ArrayLike, "*batch classes"], label_smoothing: Scalar
+) -> Float[Array, "*batch classes"]:
+    r"""Distributions of which a share is spread evenly over all classes.
 
-    One analytic branch on each side: all derivatives are right at 0, where ``abs`` has none.
+    The new targets are :math:`(1 - \epsilon)\, t + \epsilon / C`, for any loss that takes a
+    distribution. With integer labels :func:`softmax_cross_entropy` has the option itself; for
+    yes-or-no targets write ``(1 - e) * targets + e / 2``.
+
+    Args:
+        label_smoothing: :math:`\epsilon`, in [0, 1].
+
+    Example:
+        >>> smooth_labels(jnp.array([1, 0, 0, 0]), 0.2)
+        Array([0.85, 0.05, 0.05, 0.05], dtype=float32)
     """
-    negative = scores < 0
-    return jnp.where(negative, -scores, scores), jnp.where(negative, actual, 1 - actual)
-
-
-def _focused(nll: Float[Array, "*shape"], gamma: Scalar) -> Float[Array, "*shape"]:
-    """``(1 - p)**gamma * nll`` with p = e^-nll, finite in value and slope from 0 to infinity.
-
-    Beyond 100 the factor is 1 in any dtype, and its derivative would be 0 times infinity.
-    """
-    hopeless = nll > 100
-    doubtful = jnp.where(hopeless, 1, nll)
-    return jnp.where(hopeless, nll, _power(-jnp.expm1(-doubtful), gamma) * doubtful)
-
-
-def _power(wrong: Float[Array, "*shape"], gamma: Scalar) -> Float[Array, "*shape"]:
-    """``wrong**gamma``; constant at 0, where the slope may be infinite but meets a loss of 0."""
-    at_certainty = jnp.where(gamma == 0, 1.0, 0.0)
-    return jnp.where(wrong > 0, jnp.where(wrong > 0, wrong, 1) ** gamma, at_certainty)
+    require_rank("smooth_labels", 1, wanted="rows of classes", targets=targets)
+    actual = check_unit_interval("smooth_labels", "targets", at_least_float32(targets))
+    share = check_unit_interval(
+        "smooth_labels", "label_smoothing", jnp.asarray(label_smoothing).astype(actual.dtype)
+    )
+    return (1 - share) * actual + share / actual.shape[-1]

@@ -14,6 +14,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from jaxloss.core.checks import check_not_negative, check_positive
 from jaxloss.core.compiling import compiled
+from jaxloss.core.exponentials import exponential_series
 from jaxloss.core.inputs import Scalar, masked, same_shape, selection
 from jaxloss.core.reducing import Reduction, reduce
 
@@ -284,7 +285,11 @@ def _poisson(
     none = count == 0
     some = jnp.where(none, 1, count)
     surprise = jnp.where(none, 0, log_rate) - jnp.log(some)
-    deviance = some * (jnp.expm1(surprise) - surprise)
+    near = jnp.abs(surprise) < 1
+    small, large = jnp.where(near, surprise, 0), jnp.where(near, 0, surprise)
+    # Farther off the rate itself, since the rounding of its logarithm's distance would show.
+    far = jnp.exp(jnp.where(near | none, 0, log_rate)) - some - some * large
+    deviance = jnp.where(near, some * small * small * exponential_series(2, small), far)
     rest = jnp.log(2 * math.pi * some) / 2 + _stirling_rest(some)
     return jnp.where(none, jnp.exp(jnp.where(none, log_rate, 0)), deviance + rest)
 

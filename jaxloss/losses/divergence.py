@@ -6,15 +6,55 @@ of them. Every loss here is a sum of non-negative terms in the logarithm of :mat
 keeps its digits where the two nearly agree. An event that both exclude, at ``-inf``, costs nothing.
 """
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Bool, Float, Real
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
 
 from jaxloss.core import distributions
-from jaxloss.core.checks import check_unit_interval
+from jaxloss.core.checks import (
+    check_not_negative,
+    check_unit_interval,
+    require_floating,
+    require_rank,
+)
+from jaxloss.core.classes import label_nll, log_softmax
 from jaxloss.core.compiling import compiled
 from jaxloss.core.exponentials import complement
-from jaxloss.core.inputs import Scalar, rows
+from jaxloss.core.inputs import Scalar, at_least_float32, labeled, masked, rows, selection
 from jaxloss.core.reducing import Reduction, reduce
+
+
+@compiled("reduction")
+def forward_kl(
+    log_probabilities: Float[ArrayLike, "*batch classes"],
+    target_log_probabilities: Float[ArrayLike, "*batch classes"],
+    *,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    weights: Real[ArrayLike, "..."] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""Kullback-Leibler divergence of the prediction from the target, given by its logarithm.
+
+    .. math::
+        \ell = \sum_c t_c \log \frac{t_c}{q_c}
+
+    :func:`jaxloss.losses.classification.kl` for targets that are log-probabilities, as another
+    model's. Infinite if the prediction excludes what the target does not. The unreduced shape is
+    ``*batch``.
+
+    Args:
+        where, weights, reduction: see :func:`jaxloss.core.reducing.reduce`.
+
+    Example:
+        >>> q, t = jnp.array([0.8, 0.2]), jnp.array([0.5, 0.5])
+        >>> forward_kl(jnp.log(q), jnp.log(t))  # log(5/4)
+        Array(0.2231435...
+
+    Reference:
+        Kullback and Leibler, "On Information and Sufficiency", 1951.
+    """
+    pair = _pair("forward_kl", log_probabilities, target_log_probabilities, where)
+    return reduce("forward_kl", distributions.forward_kl(pair), where, weights, reduction)
 
 
 @compiled("reduction")
@@ -195,6 +235,56 @@ def chi_squared(
     scale = jnp.exp(jnp.where(likelier, pair.log_t + gap, pair.log_q))
     loss = (scale * jnp.square(complement(gap))).sum(-1)
     return reduce("chi_squared", loss, where, weights, reduction)
+
+
+@compiled("reduction")
+def augmix(
+    logits: Float[ArrayLike, "*batch views classes"],
+    labels: Int[ArrayLike, "*batch"],
+    *,
+    scale: Scalar = 12.0,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    weights: Real[ArrayLike, "..."] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""Cross-entropy of the first of several views, plus how far their predictions are apart.
+
+    .. math::
+        \ell = -\log p^1_y + \frac{\lambda}{K} \sum_k \operatorname{KL}(p^k \,\|\, m),
+        \qquad m = \frac1K \sum_k p^k
+
+    The views are one image, unchanged first and then augmented; the second term is the
+    Jensen-Shannon divergence of all :math:`K`. The unreduced shape is ``*batch``.
+
+    Args:
+        scale: :math:`\lambda`, how much consistency counts; not negative.
+        where, weights, reduction: see :func:`jaxloss.core.reducing.reduce`. A label whose
+            ``where`` is false may hold any integer; any other label outside [0, C) gives NaN.
+
+    Example:
+        >>> logits = jnp.array([[0.0, 0.0], [100.0, 0.0], [0.0, 100.0]])
+        >>> augmix(logits, jnp.array(0), scale=3.0)  # log 2 + 2 log 2
+        Array(2.0794415, dtype=float32)
+
+    Reference:
+        Hendrycks et al., "AugMix: A Simple Data Processing Method to Improve Robustness and
+        Uncertainty", 2020.
+    """
+    require_floating("augmix", logits=logits)
+    require_rank("augmix", 2, wanted="of shape (*batch, views, classes)", logits=logits)
+    views = at_least_float32(logits)
+    first, labels, poison = labeled("augmix", views[..., 0, :], labels, where)
+    views = masked(views, selection("augmix", where, labels.shape))
+    predicted = log_softmax(views)
+    likeliest = jax.lax.stop_gradient(predicted.max(-2, keepdims=True))
+    absent = jnp.isneginf(likeliest)
+    gap = jnp.where(absent, 0, likeliest) - jnp.where(absent, 0, predicted)
+    # The logarithm of the mixture, as a drop from that of the likeliest of the views.
+    drop = jnp.log1p(-complement(gap).mean(-2, keepdims=True))
+    mixture = jnp.broadcast_to(likeliest + drop, predicted.shape)
+    apart = distributions.relative(predicted, mixture, drop + gap).mean(-2).sum(-1)
+    loss = label_nll(first, labels) + check_not_negative("augmix", "scale", scale) * apart
+    return reduce("augmix", loss * poison, where, weights, reduction)
 
 
 def _pair(

@@ -3,14 +3,12 @@
 To bound what a wrong label can cost instead, see :mod:`jaxloss.losses.noise`.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
 
 from jaxloss.core.checks import check_unit_interval, require_real, require_shape
-from jaxloss.core.classes import below, label_nll, soft_nll, softmax, times
+from jaxloss.core.classes import below, label_nll, log_partition, soft_nll, softmax, times
 from jaxloss.core.compiling import compiled
 from jaxloss.core.inputs import Scalar, at_least_float32, labeled, promoted
 from jaxloss.core.reducing import Reduction, reduce
@@ -158,18 +156,6 @@ def _log_total(
 ) -> Float[Array, "*batch"]:
     r""":math:`\log \sum_c r_c e^{z_c}`, over the rates that are not 0."""
     possible = rates > 0
-    return _logsumexp(
+    return log_partition(
         jnp.where(possible, scores + jnp.log(jnp.where(possible, rates, 1)), -jnp.inf)
     )
-
-
-@jax.custom_jvp
-def _logsumexp(x: Float[Array, "*batch classes"]) -> Float[Array, "*batch"]:
-    """``jax.nn.logsumexp`` with finite derivatives also where entries, or all, are infinite."""
-    return jax.nn.logsumexp(x, -1)
-
-
-@_logsumexp.defjvp
-def _logsumexp_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
-    (x,) = primals
-    return _logsumexp(x), (softmax(x) * tangents[0]).sum(-1)

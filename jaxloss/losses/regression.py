@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
+from jaxloss.core import vectors
 from jaxloss.core.checks import check_positive, check_unit_interval, require_rank
 from jaxloss.core.compiling import compiled
 from jaxloss.core.inputs import Scalar, masked, modulus, residual, same_shape, selection
 from jaxloss.core.reducing import Reduction, reduce
-from jaxloss.core.vectors import normalized
 
 
 @compiled("reduction")
@@ -111,10 +111,11 @@ def huber(
     """
     error = residual("huber", predictions, targets, where)
     delta = check_positive("huber", "delta", delta)
-    clipped = jnp.clip(error, -delta, delta)
-    # The excess stands alone: as a factor it would make the gradient at infinity 0 * inf.
-    excess = jnp.abs(error) - jnp.abs(clipped)
-    return reduce("huber", clipped * clipped / 2 + delta * excess, where, weights, reduction)
+    size = modulus(error)
+    inside = size <= delta
+    near = jnp.where(inside, error, 0)  # or the gradient at infinity would be 0 * inf
+    loss = jnp.where(inside, near * near / 2, delta * (size - delta / 2))
+    return reduce("huber", loss, where, weights, reduction)
 
 
 @compiled("reduction")
@@ -225,8 +226,6 @@ def cosine_distance(
     require_rank(name, 1, wanted="rows of features", predictions=predictions)
     arrays = same_shape(name, predictions=predictions, targets=targets)
     selected = selection(name, where, arrays[0].shape[:-1])
-    predicted, actual = (normalized(masked(array, selected)) for array in arrays)
-    chord = predicted - actual
-    defined = (predicted != 0).any(-1) & (actual != 0).any(-1)
-    loss = jnp.where(defined, (chord * chord).sum(-1) / 2, 1)
+    predicted, actual = (masked(array, selected) for array in arrays)
+    loss = vectors.cosine_distance(predicted, actual)
     return reduce(name, loss, where, weights, reduction)

@@ -3,7 +3,7 @@
 from jaxloss.training import convergence as convergence
 from jaxloss.training.fitting import Fit as Fit
 from jaxloss.training.fitting import fit as fit
-from jaxloss.training.stepping import StepReport as StepReport
-from jaxloss.training.stepping import TrainState as TrainState
-from jaxloss.training.stepping import TrainStep as TrainStep
+from jaxloss.training.state import StepReport as StepReport
+from jaxloss.training.state import TrainState as TrainState
+from jaxloss.training.state import TrainStep as TrainStep
 from jaxloss.training.stepping import make_train_step as make_train_step

@@ -7,100 +7,86 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.core import Tracer
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from jaxloss.compose.weighting import WeightedSum, require_scalar
 from jaxloss.core.checks import require_option
 from jaxloss.core.inputs import Scalar, at_least_float32
-from jaxloss.core.reducing import PartialMean
-from jaxloss.training.accumulating import UNNAMED, Measure, value_and_gradient, value_only
-from jaxloss.training.convergence import (
-    Criterion,
-    Observation,
-    Reason,
-    Verdict,
-    running,
-    select,
-    verdict,
+from jaxloss.training.accumulating import (
+    UNNAMED,
+    Division,
+    Measured,
+    Problem,
+    value_and_gradient,
+    value_only,
+)
+from jaxloss.training.branching import update_few_if, update_if
+from jaxloss.training.convergence import Criterion, Observation, Reason, running, select, verdict
+from jaxloss.training.guarding import next_scale, squared_length, stay_finite
+from jaxloss.training.measuring import measure_of
+from jaxloss.training.optimizing import Optimizer, extra_arguments
+from jaxloss.training.packing import Packed, pack, unpack
+from jaxloss.training.state import (
+    Best,
+    Counters,
+    StepReport,
+    TrainState,
+    TrainStep,
+    copied,
+    first_packed,
+    packed_layout,
+    unpacked,
 )
 
 
-class Best(NamedTuple):
-    """The lowest value so far, and the params it was measured at."""
+class Recipe(NamedTuple):
+    """The arguments of :func:`make_train_step`."""
 
-    value: Float[Array, ""]
-    params: PyTree
-
-
-class Progress(NamedTuple):
-    """How the run is going. Once the verdict is in, the whole state stays as it is."""
-
-    verdict: Verdict
-    tracker: PyTree
-    """the state of the tracker, if there is one"""
-    bad: Int[Array, ""]
-    """steps in a row in which something was not finite"""
-    best: Best | None
-
-
-class TrainState(NamedTuple):
-    """A run as one pytree of arrays: what a checkpoint saves."""
-
-    params: PyTree
-    opt_state: PyTree
-    step: Int[Array, ""]
-    """steps taken, including those whose update was left out"""
-    updates: Int[Array, ""]
-    """updates made"""
-    key: Array | None
-    """never split: the key of step t is ``fold_in(key, t)``"""
-    progress: Progress
-
-
-class StepReport(NamedTuple):
-    """What one step tells, all of it measured before its update."""
-
-    loss: Float[Array, ""]
-    """NaN once the run has stopped"""
-    terms: dict[str, Float[Array, ""]]
-    """of a :class:`~jaxloss.compose.WeightedSum`, each without its coefficient; else empty"""
-    gradient_norm: Float[Array, ""]
-    finite: Bool[Array, ""]
-    """whether loss, gradient and update were; if not, the update was left out"""
-    code: Int[Array, ""]
-    """the :class:`~jaxloss.training.convergence.Reason` to stop, or ``RUNNING``"""
-    aux: PyTree
-    """what the objective returned beside; with micro-batches, stacked"""
-
-
-class TrainStep(NamedTuple):
-    """A way to train: a pair of functions."""
-
-    init: Callable[..., TrainState]
-    """``(params, *, key=None) -> state``"""
-    step: Callable[[TrainState, PyTree], tuple[TrainState, StepReport]]
-    """``(state, batch) -> (state, report)``, compiled; the state that is passed in is used up"""
+    objective: Callable[..., Any]
+    optimizer: Optimizer
+    tracker: Criterion | None
+    division: Division
+    has_aux: bool
+    has_model_state: bool
+    extras: tuple[str, ...]
+    max_bad: Scalar
+    guard_update: bool
+    keep_best: bool
+    ema_decay: Scalar | None
+    loss_scale: float | None
+    scale_window: Scalar
+    differentiate: Callable[[PyTree], PyTree] | None
+    eval_params: Callable[[PyTree, PyTree], PyTree] | None
 
 
 def make_train_step(
     objective: Callable[..., Any],
-    optimizer: optax.GradientTransformation | optax.MultiSteps,
+    optimizer: Optimizer,
     *,
     tracker: Criterion | None = None,
     accumulate: int = 1,
     has_aux: bool = False,
+    has_model_state: bool = False,
     extras: tuple[str, ...] = (),
     max_bad: Scalar = 10,
+    guard_update: bool = False,
     keep_best: bool = False,
+    ema_decay: Scalar | None = None,
+    loss_scale: float | None = None,
+    scale_window: Scalar = 2000,
+    differentiate: Callable[[PyTree], PyTree] | None = None,
+    eval_params: Callable[[PyTree, PyTree], PyTree] | None = None,
+    axis_name: str | tuple[str, ...] | None = None,
 ) -> TrainStep:
     """Build the step that trains ``params`` on batch after batch.
 
     The step is compiled once and never waits for the host. It updates the state in place: pass each
     state once, and go on with the one returned. ``init`` copies the params, which stay yours.
 
-    A step whose loss, gradient or update is not finite changes neither params nor optimizer state.
-    Once the tracker says stop, or ``max_bad`` steps in a row were not finite, further steps leave
-    the state bit for bit as it is; so it does no harm to notice late.
+    A step whose loss, gradient or model state is not finite changes neither params, optimizer nor
+    model state. Once the tracker says stop, or ``max_bad`` steps in a row were not finite, further
+    steps leave the whole state bit for bit as it is; so it does no harm to notice late.
 
     Args:
         objective: ``(params, batch)`` to a scalar, a
@@ -112,12 +98,29 @@ def make_train_step(
         accumulate: in how many micro-batches to take each batch. The result is exactly that of
             the whole batch, also with masks and weights, for which the objective must return a
             ``PartialMean`` or a sum of such. Row i goes to micro-batch i modulo ``accumulate``.
+            What compares the examples of a batch, a contrastive loss or BatchNorm, compares only
+            those of a micro-batch.
         has_aux: whether the objective returns a pair, of the above and anything else.
+        has_model_state: whether it is called with ``(params, model_state, batch)`` and returns the
+            next model state second: ``(loss, model_state)``, or ``(loss, model_state, aux)``.
         extras: what the objective wants as keyword arguments: ``"step"``, the steps taken, and
-            ``"key"``, ``fold_in(key, step)``, folded in with the micro-batch's number if there
-            are several.
+            ``"key"``, ``fold_in(key, step)``, folded in with the number of the micro-batch or
+            device if there are several.
         max_bad: how many steps in a row may be not finite, the last of them stopping.
-        keep_best: whether to keep, in ``state.progress.best``, the params with the lowest loss.
+        guard_update: whether to leave out an update that is not finite, too, though the gradient
+            was. That takes a second copy of params and optimizer state for the time of the update.
+        keep_best: whether to keep, in ``state.best``, the params with the lowest loss.
+        ema_decay: of a moving average of the params in ``state.ema``, early on no more than
+            (1 + n) / (10 + n) after n updates.
+        loss_scale: for float16, what to multiply the loss with before it is differentiated, to
+            begin with. It is halved whenever the gradient overflows, which is not counted as bad
+            until it is down to 1, and doubled after ``scale_window`` good steps in a row.
+        differentiate: ``params`` to the part of them that the objective takes and the gradient is
+            of: with ``optax.lookahead``, ``lambda params: params.fast``.
+        eval_params: ``(opt_state, params)`` to the params to evaluate, instead of the moving
+            average: ``optax.contrib.schedule_free_eval_params``.
+        axis_name: of a mesh axis, if the step is mapped over it by ``jax.shard_map``, with the
+            batch split and the state not. Plain ``jit`` of sharded arrays needs no name.
 
     Example:
         >>> train = make_train_step(lambda x, batch: ((x - batch) ** 2).mean(), optax.sgd(0.5))
@@ -130,159 +133,216 @@ def make_train_step(
         require_option("make_train_step", "extras", extra, ("step", "key"))
     if accumulate < 1:
         raise ValueError(f"make_train_step: accumulate must be at least 1, got {accumulate}")
+    recipe = Recipe(
+        objective=objective,
+        optimizer=optimizer,
+        tracker=tracker,
+        division=Division(accumulate, axis_name),
+        has_aux=has_aux,
+        has_model_state=has_model_state,
+        extras=extras,
+        max_bad=max_bad,
+        guard_update=guard_update,
+        keep_best=keep_best,
+        ema_decay=ema_decay,
+        loss_scale=loss_scale,
+        scale_window=scale_window,
+        differentiate=differentiate,
+        eval_params=eval_params,
+    )
+    step = partial(take_step, recipe)
 
-    def init(params: PyTree, *, key: Array | None = None) -> TrainState:
-        if "key" in extras and key is None:
-            raise ValueError("make_train_step: init must be given a key, as extras has 'key'")
-        params = copied(params)
-        progress = Progress(
-            verdict=running(),
-            tracker=None if tracker is None else tracker.init(),
-            bad=jnp.int32(0),
-            best=Best(jnp.array(jnp.inf, float), params) if keep_best else None,
+    def multi_step(state: TrainState, batches: PyTree) -> tuple[TrainState, StepReport]:
+        return jax.lax.scan(step, state, batches)
+
+    return TrainStep(
+        init=partial(first_state, recipe),
+        step=jax.jit(step, donate_argnums=0),
+        multi_step=jax.jit(multi_step, donate_argnums=0),
+        eval_params=partial(params_to_evaluate, recipe),
+        tracker=tracker,
+    )
+
+
+def first_state(
+    recipe: Recipe, params: PyTree, *, key: Array | None = None, model_state: PyTree = None
+) -> TrainState:
+    """A run that has not begun."""
+    if "key" in recipe.extras and key is None:
+        raise ValueError("make_train_step: init must be given a key, as extras has 'key'")
+    if recipe.has_model_state and model_state is None:
+        raise ValueError(
+            "make_train_step: init must be given a model_state, as has_model_state is True"
         )
-        zero = jnp.int32(0)
-        return copied(TrainState(params, optimizer.init(params), zero, zero, key, progress))
-
-    def step(state: TrainState, batch: PyTree) -> tuple[TrainState, StepReport]:
-        measure = measured(objective, has_aux, extras, state)
-        terms, gradient, aux = value_and_gradient(measure, state.params, batch, accumulate)
-        loss, norm = terms.value(), length(gradient)
-        gradient = jax.tree.map(lambda g, p: g.astype(p.dtype), gradient, state.params)
-
-        def value_at(params: PyTree, *_: Any) -> Float[Array, ""]:
-            return value_only(measure, params, batch, accumulate)
-
-        def gradient_at(params: PyTree, *_: Any) -> PyTree:
-            gradient = value_and_gradient(measure, params, batch, accumulate)[1]
-            return jax.tree.map(lambda g, p: g.astype(p.dtype), gradient, params)
-
-        extra = extra_arguments(optimizer, gradient, state, loss, value_at, gradient_at)
-        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params, **extra)
-        params = optax.apply_updates(state.params, updates)
-
-        finite = jnp.isfinite(loss) & jnp.isfinite(norm) & jnp.isfinite(length(updates))
-        live = state.progress.verdict.code == Reason.RUNNING
-        progress = watched(tracker, max_bad, state, loss, finite)
-        stepped = TrainState(
-            *select(live & finite, (params, opt_state), (state.params, state.opt_state)),
-            step=state.step + live.astype(jnp.int32),
-            updates=state.updates + (live & finite).astype(jnp.int32),
-            key=state.key,
-            progress=select(live, progress, state.progress),
-        )
-        report = StepReport(
-            loss=jnp.where(live, loss, jnp.nan),
-            terms={name: value for name, value in terms.values().items() if name != UNNAMED},
-            gradient_norm=norm,
-            finite=finite,
-            code=stepped.progress.verdict.code,
-            aux=aux,
-        )
-        return stepped, report
-
-    return TrainStep(init, jax.jit(step, donate_argnums=0))
+    params, infinite = copied(params), jnp.array(jnp.inf, float)
+    state = TrainState(
+        params=params,
+        opt_state=recipe.optimizer.init(params),
+        model_state=model_state,
+        ema=None if recipe.ema_decay is None else jax.tree.map(at_least_float32, params),
+        best=Best(infinite, params, model_state) if recipe.keep_best else None,
+        key=key,
+        packed=first_packed(recipe.tracker, recipe.loss_scale),
+    )
+    return placed_beside(params, copied(state))
 
 
-def measured(
-    objective: Callable[..., Any], has_aux: bool, extras: tuple[str, ...], state: TrainState
-) -> Measure:
-    """``objective`` at the step of ``state``, as a sum of named terms."""
+def take_step(recipe: Recipe, state: TrainState, batch: PyTree) -> tuple[TrainState, StepReport]:
+    """Measure, update, watch: no update unless all is finite, and nothing at all after the stop."""
+    before, _ = unpacked(recipe.tracker, state)
+    live = before.verdict.code == Reason.RUNNING
+    problem = problem_at(recipe, state, before, batch)
+    scale = None if recipe.loss_scale is None else before.scale.scale
+    at = differentiated(recipe, state.params)
+    found, gradient = value_and_gradient(problem, at, scale)
+    loss, squares = found.terms.value(), squared_length(gradient)
+    finite = jnp.isfinite(loss) & jnp.isfinite(squares)
+    finite &= stay_finite(state.model_state, found.model_state)
 
-    def measure(
-        params: PyTree, batch: PyTree, micro_batch: Int[Array, ""] | None
-    ) -> tuple[WeightedSum, PyTree]:
-        given = {}
-        if "step" in extras:
-            given["step"] = state.step
-        if "key" in extras and state.key is not None:
-            key = jax.random.fold_in(state.key, state.step)
-            given["key"] = key if micro_batch is None else jax.random.fold_in(key, micro_batch)
-        returned = objective(params, batch, **given)
-        result, aux = returned if has_aux else (returned, None)
-        return as_weighted_sum(result), aux
+    best, go = state.best, live & finite
+    if best is not None:
+        candidate = Best(loss.astype(best.value.dtype), state.params, state.model_state)
+        best = update_if(go & (candidate.value < best.value), lambda _: candidate, best)
+        go &= ~jnp.isnan(best.value)  # always so, but lets nothing be updated before it is copied
 
-    return measure
+    old = Changing(state.params, state.opt_state, state.model_state, state.ema, jnp.bool_(False))
+    change = partial(changed, recipe, problem, before, found, loss, like(at, gradient))
+    new = update_if(go, change, old)
+    finite &= new.made | ~live
 
-
-def as_weighted_sum(result: Any) -> WeightedSum:
-    """What an objective returned, in its most general form and at least float32."""
-    if not isinstance(result, WeightedSum):
-        if isinstance(result, tuple) and not isinstance(result, PartialMean):
-            raise ValueError(
-                "make_train_step: objective must return a scalar, a PartialMean or a WeightedSum, "
-                f"and only with has_aux=True a pair, got a {type(result).__name__}"
-            )
-        require_scalar("make_train_step", "objective", result)
-        result = WeightedSum({UNNAMED: result}, {UNNAMED: jnp.ones(())})
-    return jax.tree.map(at_least_float32, result)
+    watch = partial(watched, recipe, *jax.lax.stop_gradient((loss, squares)), finite)
+    packed = update_few_if(live, watch, jax.lax.stop_gradient(state.packed))
+    params, opt_state, model_state, ema, _ = new
+    stepped = TrainState(params, opt_state, model_state, ema, best, state.key, packed)
+    report = StepReport(
+        loss=jnp.where(live, loss, jnp.nan),
+        terms={name: value for name, value in found.terms.values().items() if name != UNNAMED},
+        gradient_norm=jnp.sqrt(squares),
+        finite=finite,
+        code=stepped.progress.verdict.code,
+        aux=found.aux,
+    )
+    return stepped, report
 
 
-def extra_arguments(
-    optimizer: optax.GradientTransformation | optax.MultiSteps,
+class Changing(NamedTuple):
+    """What an update changes, and whether it was made."""
+
+    params: PyTree
+    opt_state: PyTree
+    model_state: PyTree
+    ema: PyTree
+    made: Bool[Array, ""]
+
+
+def changed(
+    recipe: Recipe,
+    problem: Problem,
+    before: Counters,
+    found: Measured,
+    loss: Float[Array, ""],
     gradient: PyTree,
-    state: TrainState,
-    value: Float[Array, ""],
-    value_at: Callable[..., Float[Array, ""]],
-    gradient_at: Callable[..., PyTree],
-) -> dict[str, Any]:
-    """The keyword arguments that ``optimizer.update`` takes, found by tracing it.
+    old: Changing,
+) -> Changing:
+    """What is after one more update."""
 
-    There is no set that suits all of optax: line searches refuse ``grad_fn``, sharpness-aware
-    minimization refuses ``value``, and a plain optimizer refuses both.
-    """
-    menu = {"value": value, "grad": gradient, "value_fn": value_at, "grad_fn": gradient_at}
-    for names in (("value", "grad", "value_fn"), ("grad_fn",), ("value",)):
-        chosen = {name: menu[name] for name in names}
-        try:
-            jax.eval_shape(
-                partial(optimizer.update, **chosen), gradient, state.opt_state, state.params
-            )
-        except (TypeError, ValueError):
-            continue
-        return chosen
-    return {}  # if that does not suit either, what the optimizer says of it is raised
+    def value_at(params: PyTree, *_: Any) -> Float[Array, ""]:
+        return value_only(problem, params)
+
+    def gradient_at(params: PyTree, *_: Any) -> PyTree:
+        return like(params, value_and_gradient(problem, params)[1])
+
+    offered = {"value": loss, "grad": gradient, "value_fn": value_at, "grad_fn": gradient_at}
+    extra = extra_arguments(recipe.optimizer, gradient, old.opt_state, old.params, offered)
+    updates, opt_state = recipe.optimizer.update(gradient, old.opt_state, old.params, **extra)
+    params, ema = optax.apply_updates(old.params, updates), old.ema
+    if recipe.ema_decay is not None:
+        ema = moving_average(ema, params, recipe.ema_decay, before.updates + 1)
+    new = Changing(params, opt_state, found.model_state, ema, jnp.bool_(True))
+    return select(jnp.isfinite(squared_length(updates)), new, old) if recipe.guard_update else new
 
 
 def watched(
-    tracker: Criterion | None,
-    max_bad: Scalar,
-    state: TrainState,
+    recipe: Recipe,
     loss: Float[Array, ""],
+    squares: Float[Array, ""],
     finite: Bool[Array, ""],
-) -> Progress:
-    """The progress of a run after one more step, measured at ``state``."""
-    before = state.progress
-    watching, judged = before.tracker, running()
-    if tracker is not None:
-        observation = Observation(jnp.where(finite, loss, jnp.nan), state.step + 1)
-        watching, judged = tracker.update(before.tracker, observation)
-    bad = jnp.where(finite, 0, before.bad + 1)
-    broken = verdict(bad >= max_bad, Reason.NONFINITE, bad, max_bad)
+    packed: Packed,
+) -> Packed:
+    """Counters, verdict, and what the tracker keeps, after one more step."""
+    before, watching = unpack(packed_layout(recipe.tracker), packed)
+    step, judged = before.step + 1, running()
+    if recipe.tracker is not None:
+        observation = Observation(jnp.where(finite, loss, jnp.nan), step)
+        watching, judged = recipe.tracker.update(watching, observation)
+    overflow = jnp.isfinite(loss) & ~jnp.isfinite(squares) & (before.scale.scale > 1)
+    bad = jnp.where(finite, 0, before.bad + (~overflow).astype(jnp.int32))
+    broken = verdict(bad >= recipe.max_bad, Reason.NONFINITE, bad, recipe.max_bad)
     judged = select(broken.code != Reason.RUNNING, broken, judged)
-    best = None if before.best is None else better(before.best, Best(loss, state.params))
-    return Progress(judged, watching, bad, best)
+    scale = before.scale
+    if recipe.loss_scale is not None:
+        scale = next_scale(scale, finite, overflow, recipe.scale_window)
+    updates = before.updates + finite.astype(jnp.int32)
+    return pack((Counters(step, updates, bad, judged, scale), watching))
 
 
-def better(best: Best, other: Best) -> Best:
-    """``other`` if its value is finite and lower, else ``best``."""
-    value = other.value.astype(best.value.dtype)
-    lower = jnp.isfinite(value) & (value < best.value)
-    return select(lower, Best(value, other.params), best)
+def problem_at(recipe: Recipe, state: TrainState, before: Counters, batch: PyTree) -> Problem:
+    """What is minimized in the next step."""
+    key = state.key if "key" in recipe.extras else None
+    measure = measure_of(
+        recipe.objective,
+        has_model_state=recipe.has_model_state,
+        has_aux=recipe.has_aux,
+        step=before.step if "step" in recipe.extras else None,
+        key=None if key is None else jax.random.fold_in(key, before.step),
+        axis_name=recipe.division.axis_name,
+    )
+    return Problem(measure, state.model_state, batch, recipe.division)
 
 
-def length(tree: PyTree) -> Float[Array, ""]:
-    """The Euclidean norm of all numbers in ``tree`` together.
+def differentiated(recipe: Recipe, params: PyTree) -> PyTree:
+    """What the objective takes, of all that the optimizer updates."""
+    return params if recipe.differentiate is None else recipe.differentiate(params)
 
-    It is finite only if they are, and none is so large that its square is not. That square enters
-    the state of Adam and its like, where it would be infinite ever after.
+
+def params_to_evaluate(recipe: Recipe, state: TrainState) -> PyTree:
+    """What the optimizer means by its params, or their moving average, or just the params."""
+    if recipe.eval_params is not None:
+        return recipe.eval_params(state.opt_state, state.params)
+    params = state.params if state.ema is None else like(state.params, state.ema)
+    return differentiated(recipe, params)
+
+
+def moving_average(ema: PyTree, params: PyTree, decay: Scalar, updates: Int[Array, ""]) -> PyTree:
+    """The moving average after so many updates, in float32 at least."""
+    count = updates.astype(jnp.float32)
+    share = 1 - jnp.minimum(decay, (1 + count) / (10 + count))
+    return jax.tree.map(
+        lambda e, p: e + share.astype(e.dtype) * (p.astype(e.dtype) - e), ema, params
+    )
+
+
+def like(params: PyTree, tree: PyTree) -> PyTree:
+    """``tree`` in the dtypes of ``params``."""
+    return jax.tree.map(lambda x, p: x.astype(p.dtype), tree, params)
+
+
+def placed_beside(params: PyTree, state: PyTree) -> PyTree:
+    """``state`` with all of it on the mesh of ``params``, if they are on one; what is new, copied.
+
+    Otherwise the first step would move it there, and be compiled once more than the others.
     """
-    sizes = [at_least_float32(jnp.abs(leaf)) for leaf in jax.tree.leaves(tree)]
-    # By columns first: the sum of all at once is one long chain of additions on a CPU.
-    columns = [(size * size).sum(tuple(range(size.ndim - 1))) for size in sizes]
-    return jnp.sqrt(sum((column.sum() for column in columns), start=jnp.zeros(())))
+    meshes = {
+        x.sharding.mesh
+        for x in jax.tree.leaves(params)
+        if not isinstance(x, Tracer) and isinstance(x.sharding, NamedSharding)
+    }
+    if len(meshes) != 1:
+        return state
+    replicated = NamedSharding(meshes.pop(), PartitionSpec())
 
+    def placed(x: Array) -> Array:
+        there = x.sharding.device_set == replicated.device_set
+        return x if there else jax.device_put(x, replicated)
 
-def copied(tree: PyTree) -> PyTree:
-    """Every leaf as an array in a buffer of its own, so that it may be donated."""
-    return jax.tree.map(lambda x: jnp.array(x, dtype=jnp.result_type(x), copy=True), tree)
+    return jax.tree.map(placed, state)

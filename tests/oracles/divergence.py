@@ -7,6 +7,10 @@ from jaxloss import divergence
 from tests.oracles import Row
 
 
+def forward_kl(log_q, log_t):
+    return rel_entr(np.exp(log_t), np.exp(log_q)).sum(-1)
+
+
 def reverse_kl(log_q, log_t):
     return rel_entr(np.exp(log_q), np.exp(log_t)).sum(-1)
 
@@ -29,6 +33,13 @@ def chi_squared(log_q, log_t):
     return (np.exp(log_t) ** 2 / np.exp(log_q)).sum(-1) - 1
 
 
+def augmix(logits, labels, scale):
+    p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    own = p[np.arange(len(labels)), 0, labels]
+    mixture = p.mean(-2, keepdims=True)
+    return -np.log(own) + scale * rel_entr(p, mixture).sum(-1).mean(-1)
+
+
 def distributions():
     """Normalized to the last digit of a float64, as these formulas take for granted."""
     z = np.random.default_rng(0).normal(size=(2, 8, 4))
@@ -36,6 +47,7 @@ def distributions():
 
 
 CASES = [
+    (divergence.forward_kl, forward_kl, {}),
     (divergence.reverse_kl, reverse_kl, {}),
     (divergence.jensen_shannon, jensen_shannon, {}),
     (divergence.jensen_shannon, jensen_shannon, {"target_share": 0.3}),
@@ -44,3 +56,4 @@ CASES = [
     (divergence.chi_squared, chi_squared, {}),
 ]
 ROWS = [Row(*case, inputs=distributions) for case in CASES]
+ROWS += [Row(divergence.augmix, augmix, {"scale": 0.7})]

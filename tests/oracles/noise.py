@@ -67,7 +67,39 @@ def bi_tempered_logistic(logits, labels, power, tail):
     return np.array([one(z, y) for z, y in zip(logits, labels, strict=True)])
 
 
+def active_passive(logits, labels, gamma, active_weight, passive_weight):
+    p, own = softmax(logits), probability(logits, labels)
+    focal = -((1 - p) ** gamma) * np.log(p)
+    picked = focal[np.arange(len(labels)), labels]
+    return active_weight * picked / focal.sum(-1) + passive_weight * (1 - own)
+
+
+def sigmoid_poly(logits, targets, linear_weight):
+    p = 1 / (1 + np.exp(-logits))
+    right = np.where(targets == 1, p, 1 - p)
+    return -np.log(right) + linear_weight * (1 - right)
+
+
+def bi_tempered_sigmoid(logits, targets, power, tail):
+    pairs = np.stack([np.zeros(logits.size), logits.ravel()], -1)
+    labels = targets.ravel().astype(int)
+    return bi_tempered_logistic(pairs, labels, power, tail).reshape(logits.shape)
+
+
 ROWS = [
+    Row(
+        noise.active_passive,
+        active_passive,
+        {"gamma": 0.7, "active_weight": 0.3, "passive_weight": 1.7},
+    ),
+    Row(
+        noise.active_passive,
+        active_passive,
+        {"gamma": 0.0, "active_weight": 1.0, "passive_weight": 1.0},
+    ),
+    Row(noise.sigmoid_poly, sigmoid_poly, {"linear_weight": 0.7}),
+    Row(noise.bi_tempered_sigmoid, bi_tempered_sigmoid, {"power": 0.3, "tail": 0.7}),
+    Row(noise.bi_tempered_sigmoid, bi_tempered_sigmoid, {"power": 0.0, "tail": 0.4}),
     Row(noise.generalized_cross_entropy, generalized_cross_entropy, {"power": 0.0}),
     Row(noise.generalized_cross_entropy, generalized_cross_entropy, {"power": 0.3}),
     Row(noise.generalized_cross_entropy, generalized_cross_entropy, {"power": 1.0}),

@@ -32,8 +32,8 @@ def torch_multi_margin(logits, labels, margin, power):
     torch = pytest.importorskip("torch")
 
     return torch.nn.functional.multi_margin_loss(
-        torch.tensor(logits),
-        torch.tensor(labels).long(),
+        torch.as_tensor(logits),
+        torch.as_tensor(labels).long(),
         margin=margin,
         p=int(power),
         reduction="none",
@@ -48,7 +48,7 @@ def torch_multilabel_margin(logits, targets):
     for row, applies in zip(indices, targets == 1, strict=True):
         row[: applies.sum()] = np.flatnonzero(applies)
     return torch.nn.functional.multilabel_margin_loss(
-        torch.tensor(logits), torch.tensor(indices), reduction="none"
+        torch.as_tensor(logits), torch.as_tensor(indices), reduction="none"
     )
 
 

@@ -12,8 +12,8 @@ def torch_cross_entropy(logits, labels, label_smoothing=0.0):
     torch = pytest.importorskip("torch")
 
     return torch.nn.functional.cross_entropy(
-        torch.tensor(logits),
-        torch.tensor(labels).long(),
+        torch.as_tensor(logits),
+        torch.as_tensor(labels).long(),
         label_smoothing=label_smoothing,
         reduction="none",
     )
@@ -35,7 +35,7 @@ def torch_soft_cross_entropy(logits, targets):
     torch = pytest.importorskip("torch")
 
     return torch.nn.functional.cross_entropy(
-        torch.tensor(logits), torch.tensor(targets), reduction="none"
+        torch.as_tensor(logits), torch.as_tensor(targets), reduction="none"
     )
 
 
@@ -49,7 +49,7 @@ def torch_sigmoid_cross_entropy(logits, targets):
     torch = pytest.importorskip("torch")
 
     return torch.nn.functional.binary_cross_entropy_with_logits(
-        torch.tensor(logits), torch.tensor(targets), reduction="none"
+        torch.as_tensor(logits), torch.as_tensor(targets), reduction="none"
     )
 
 
@@ -105,7 +105,7 @@ def torch_kl(log_probabilities, targets):
     torch = pytest.importorskip("torch")
 
     divergence = torch.nn.functional.kl_div(
-        torch.tensor(log_probabilities), torch.tensor(targets), reduction="none"
+        torch.as_tensor(log_probabilities), torch.as_tensor(targets), reduction="none"
     )
     return divergence.sum(-1)
 
@@ -119,8 +119,10 @@ def optax_kl(log_probabilities, targets):
 def torch_nll(log_probabilities, labels):
     torch = pytest.importorskip("torch")
 
-    labels = torch.tensor(labels).long()
-    return torch.nn.functional.nll_loss(torch.tensor(log_probabilities), labels, reduction="none")
+    labels = torch.as_tensor(labels).long()
+    return torch.nn.functional.nll_loss(
+        torch.as_tensor(log_probabilities), labels, reduction="none"
+    )
 
 
 def torch_binary_cross_entropy(probabilities, targets):

@@ -14,7 +14,7 @@ def torch_poisson(log_rates, target_counts):
     torch = pytest.importorskip("torch")
 
     loss = torch.nn.functional.poisson_nll_loss(
-        torch.tensor(log_rates), torch.tensor(target_counts), reduction="none"
+        torch.as_tensor(log_rates), torch.as_tensor(target_counts), reduction="none"
     )
     return loss.numpy() + scipy.special.gammaln(target_counts + 1.0)
 
@@ -22,8 +22,8 @@ def torch_poisson(log_rates, target_counts):
 def torch_poisson_distribution(log_rates, target_counts):
     torch = pytest.importorskip("torch")
 
-    rate = torch.tensor(log_rates).exp()
-    return -torch.distributions.Poisson(rate).log_prob(torch.tensor(target_counts))
+    rate = torch.as_tensor(log_rates).exp()
+    return -torch.distributions.Poisson(rate).log_prob(torch.as_tensor(target_counts))
 
 
 def sklearn_poisson_deviance(log_rates, target_counts):

@@ -11,8 +11,8 @@ def torch_reverse_kl(log_probabilities, target_log_probabilities):
     torch = pytest.importorskip("torch")
 
     terms = torch.nn.functional.kl_div(
-        torch.tensor(target_log_probabilities),
-        torch.tensor(log_probabilities),
+        torch.as_tensor(target_log_probabilities),
+        torch.as_tensor(log_probabilities),
         reduction="none",
         log_target=True,
     )

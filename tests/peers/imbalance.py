@@ -12,7 +12,7 @@ def torch_adjusted(logits, labels, counts, scale):
 
     adjusted = logits + scale * np.log(counts / counts.sum()).astype(logits.dtype)
     return torch.nn.functional.cross_entropy(
-        torch.tensor(adjusted), torch.tensor(labels).long(), reduction="none"
+        torch.as_tensor(adjusted), torch.as_tensor(labels).long(), reduction="none"
     )
 
 

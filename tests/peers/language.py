@@ -12,8 +12,8 @@ def torch_sequence_cross_entropy(logits, labels, label_smoothing):
     torch = pytest.importorskip("torch")
 
     return torch.nn.functional.cross_entropy(
-        torch.tensor(np.moveaxis(logits, -1, 1)),
-        torch.tensor(labels).long(),
+        torch.as_tensor(np.moveaxis(logits, -1, 1)),
+        torch.as_tensor(labels).long(),
         label_smoothing=label_smoothing,
         reduction="none",
     ).mean(-1)

@@ -16,7 +16,7 @@ def torch_soft_margin(logits, targets):
     torch = pytest.importorskip("torch")
 
     return torch.nn.functional.soft_margin_loss(
-        torch.tensor(logits), torch.tensor(2 * targets - 1), reduction="none"
+        torch.as_tensor(logits), torch.as_tensor(2 * targets - 1), reduction="none"
     )
 
 

@@ -12,7 +12,7 @@ def torch_binary_cross_entropies(logits, labels):
 
     levels = (labels[..., None] > np.arange(logits.shape[-1])).astype(np.float32)
     loss = torch.nn.functional.binary_cross_entropy_with_logits
-    return loss(torch.tensor(logits), torch.tensor(levels), reduction="none").sum(-1)
+    return loss(torch.as_tensor(logits), torch.as_tensor(levels), reduction="none").sum(-1)
 
 
 def scipy_wasserstein(probabilities, targets, power):

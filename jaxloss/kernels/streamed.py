@@ -1,0 +1,253 @@
+"""Statistics of logits, some columns at a time: as little memory as one likes.
+
+A slice of the kernel gives a slice of the logits, of which the statistics keep a few numbers per
+token. Their gradient makes each slice again: four matrix products in all, and of the gradient in
+the kernel each slice is written once.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
+from jaxtyping import Array, Float
+
+from jaxloss.kernels.operands import (
+    Moving,
+    Operands,
+    add_up,
+    carried,
+    chosen,
+    logits,
+    only,
+    product,
+    unit_of,
+    wide,
+)
+from jaxloss.kernels.plans import Plan, chunks_of
+from jaxloss.kernels.statistics import (
+    Columns,
+    Known,
+    State,
+    Statistics,
+    empty,
+    finished,
+    merged,
+    merged_over,
+    of_tile,
+    slope,
+)
+
+PARTS = 16
+"""Into how many equal parts the vocabulary is divided, if it can be; axes of meshes divide it."""
+
+
+class Measure(NamedTuple):
+    """What is to be known of the rows of logits."""
+
+    wanted: tuple[str, ...]
+    """names of :class:`Statistics`"""
+    classes: int | None = None
+    """how many columns exist; None: all"""
+    axis: Any = None
+    """the mesh axis over which the columns are divided"""
+
+    def columns(self, here: int, parts: int = 1) -> Callable[..., Columns]:
+        """What makes stretches of the columns that this device has; all of them by themselves."""
+        before = 0 if self.axis is None else jax.lax.axis_index(self.axis) * here
+        size = here // parts
+        return functools.partial(
+            Columns, parts=parts, size=size, before=before, classes=self.classes
+        )
+
+    def completed(self, state: State) -> Known:
+        """The statistics of rows of which all columns here are known."""
+        whole = state if self.axis is None else merged_over(self.axis, state)
+        return finished(whole, self.wanted)
+
+
+def link(z: Float[Array, "*shape"], options: dict[str, Any]) -> Float[Array, "*shape"]:
+    """What becomes of each logit by itself: bounded by a softcap, then divided by a temperature."""
+    if options["softcap"] is not None:
+        z = options["softcap"] * jnp.tanh(z / options["softcap"])
+    return z if options["temperature"] is None else z / options["temperature"]
+
+
+def row_statistics(measure: Measure, z: Float[Array, "rows columns"], labels: Any) -> Statistics:
+    """Of whole rows of logits, or of what this device has of them along a mesh axis."""
+    found: Any = _row_statistics(measure, z, labels)
+    return found
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _row_statistics(measure: Measure, z: Array, labels: Any) -> Statistics:
+    return _rows_forward(measure, z, labels)[0]
+
+
+def _rows_forward(measure: Measure, z: Array, labels: Any) -> tuple[Statistics, Any]:
+    columns = measure.columns(z.shape[1])(0, z.shape[1])
+    found = measure.completed(of_tile(z, labels, columns, measure.wanted))
+    return found.statistics, (z, labels, found)
+
+
+def _rows_backward(measure: Measure, kept: Any, cotangent: Statistics) -> tuple[Array, None]:
+    z, labels, found = kept
+    columns = measure.columns(z.shape[1])(0, z.shape[1])
+    return slope(z, labels, columns, found, cotangent._replace(prediction=None)), None
+
+
+_row_statistics.defvjp(_rows_forward, _rows_backward)
+
+
+def statistics(measure: Measure, plan: Plan, operands: Operands) -> Statistics:
+    """Of the logits of each token, made some columns at a time."""
+    found: Any = _statistics(measure, plan, operands)
+    return found
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _statistics(measure: Measure, plan: Plan, operands: Operands) -> Statistics:
+    return known(measure, plan, operands).statistics
+
+
+def _forward(measure: Measure, plan: Plan, operands: Operands) -> tuple[Statistics, Any]:
+    moving = Moving(tuple(x.perturbed for x in jax.tree.leaves(operands)))
+    operands = jax.tree.map(lambda x: x.value, operands)
+    found = known(measure, plan, operands)
+    return found.statistics, (operands, found, moving)
+
+
+def _backward(measure: Measure, plan: Plan, kept: Any, cotangent: Statistics) -> tuple[Any]:
+    operands, found, moving = kept
+    wanted = moving.among(operands)._replace(weights=False)
+    cotangent = jax.tree.map(lambda ct: None if isinstance(ct, SymbolicZero) else ct, cotangent)
+    gradient = pulled_back(measure, plan, wanted, operands, found, cotangent)
+    return (only(wanted, gradient),)
+
+
+_statistics.defvjp(_forward, _backward, symbolic_zeros=True)
+
+
+def known(measure: Measure, plan: Plan, operands: Operands) -> Known:
+    """The statistics, and what their gradient needs again."""
+    if plan.placed is not None:
+        local = functools.partial(known, measure, plan._replace(placed=None))
+        return plan.placed.per_token(local, operands)
+    flat, batch = _apart(operands.flat()), operands.weights.shape
+
+    def tile(part: tuple[Array, Any]) -> tuple[tuple[()], Known]:
+        hidden, rows = part
+
+        def more(state: Any, columns: Columns) -> Any:
+            z = _slice(flat, hidden, columns, plan)
+            z = link(z.astype(wide(hidden)), flat.link)
+            return merged(state, of_tile(z, rows["labels"], columns, measure.wanted))
+
+        start = empty(hidden.shape[:1], wide(hidden), measure.wanted)
+        state = _over_slices(more, start, measure, plan, flat.kernel)
+        return (), measure.completed(state)
+
+    _, found = add_up(tile, (flat.hidden, flat.rows), plan.tokens)
+    return jax.tree.map(lambda x: x.reshape(batch), found)
+
+
+def pulled_back(
+    measure: Measure,
+    plan: Plan,
+    wanted: Operands,
+    operands: Operands,
+    found: Known,
+    cotangent: Statistics,
+) -> list[Array]:
+    """The gradient in what is wanted, from that in the statistics."""
+    if plan.placed is not None:
+        local = functools.partial(pulled_back, measure, plan._replace(placed=None), wanted)
+        return plan.placed.gradient(local, wanted, operands, found, cotangent)
+    flat, dtype = _apart(operands.flat()), wide(operands.hidden)
+    found, cotangent = jax.tree.map(lambda x: x.reshape(-1), (found, cotangent))
+    unit = unit_of(operands.hidden, cotangent)
+    cotangent = jax.tree.map(lambda x: x / unit, cotangent)
+    arrays = (flat.hidden, flat.rows, found, cotangent)
+
+    def tile(columns: Columns, part: Any) -> tuple[Any, Any]:
+        hidden, rows, known, cotangent = part
+        raw = _slice(flat, hidden, columns, plan).astype(dtype)
+        z, back = jax.vjp(link, raw, flat.link)
+        draw, dlink = back(slope(z, rows["labels"], columns, known, cotangent))
+        dbias = [draw.sum(0) * unit] if wanted.bias else []
+        draw = draw.astype(hidden.dtype)
+        dkernel, dhidden = [], []
+        if wanted.kernel:
+            dkernel = [product(hidden, draw, (0, 0), dtype) * unit]
+        if wanted.hidden:
+            part = columns.of(flat.kernel).astype(hidden.dtype)
+            dhidden = [product(draw, part, (1, 1), dtype) * unit]
+        dlink = [g * unit for g in chosen(dlink, wanted.link)]
+        return (dkernel, dbias, dlink), dhidden
+
+    def more(found: Any, columns: Columns) -> Any:
+        dhidden, dkernel, dbias, dlink = found
+        (kernel, bias, links), hidden = add_up(
+            functools.partial(tile, columns), arrays, plan.tokens
+        )
+        dhidden, dlink = jax.tree.map(jnp.add, (dhidden, dlink), (hidden, links))
+        dkernel, dbias = jax.tree.map(columns.put, (dkernel, dbias), (kernel, bias))
+        return dhidden, dkernel, dbias, dlink
+
+    start = (
+        [jnp.zeros(flat.hidden.shape, dtype)] if wanted.hidden else [],
+        [jnp.zeros_like(flat.kernel)] if wanted.kernel else [],
+        [jnp.zeros_like(flat.bias)] if wanted.bias else [],
+        [jnp.zeros_like(x) for x in chosen(flat.link, wanted.link)],
+    )
+    dhidden, dkernel, dbias, dlink = _over_slices(more, start, measure, plan, flat.kernel)
+    if plan.axis is not None:
+        dhidden, dlink = jax.lax.psum((dhidden, dlink), plan.axis)
+    gradient = [*dhidden, *dkernel, *dbias, *dlink]
+    shapes = zip(gradient, chosen(operands, wanted), strict=True)
+    return [g.reshape(x.shape).astype(x.dtype) for g, x in shapes]
+
+
+def _slice(
+    operands: Operands, hidden: Float[Array, "rows features"], columns: Columns, plan: Plan
+) -> Float[Array, "rows columns"]:
+    """Some logits of some tokens."""
+    bias = None if operands.bias is None else columns.of(operands.bias)
+    dtype = plan.dtype or wide(hidden)
+    return logits(hidden, columns.of(operands.kernel), bias, dtype)
+
+
+def _apart(operands: Operands) -> Operands:
+    """The vocabulary as two axes: equal parts, and what is in each.
+
+    A slice is a stretch of each part. So devices that hold whole parts have a share in every slice,
+    and the kernel stays where it is.
+    """
+    parts = math.gcd(operands.kernel.shape[-1], PARTS)
+    kernel, bias = jax.tree.map(
+        lambda x: x.reshape(*x.shape[:-1], parts, -1), (operands.kernel, operands.bias)
+    )
+    return operands._replace(kernel=kernel, bias=bias)
+
+
+def _over_slices(
+    more: Callable[[Any, Columns], Any], start: Any, measure: Measure, plan: Plan, kernel: Array
+) -> Any:
+    """Carry something from slice to slice of the vocabulary, what is left over being the last."""
+    parts, size = kernel.shape[-2:]
+    most = None if plan.columns is None else max(1, plan.columns // parts)
+    count, length = chunks_of(size, most)
+    columns = measure.columns(parts * size, parts)
+
+    def step(found: Any, index: Array) -> tuple[Any, None]:
+        return more(found, columns(index * length, length)), None
+
+    if count == 1:
+        return more(start, columns(0, size))
+    start = carried(start, lambda start: more(start, columns(0, length)))
+    found, _ = jax.lax.scan(step, start, jnp.arange(count, dtype=jnp.int32))
+    rest = size - count * length
+    return more(found, columns(count * length, rest)) if rest else found

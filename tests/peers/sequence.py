@@ -1,0 +1,3 @@
+"""Peers of :mod:`jaxloss.losses.sequence`, imported only when called."""
+
+PEERS = []
