@@ -97,11 +97,11 @@ def test_the_partition_of_infinite_logits():
 
 
 def test_z_cross_entropy_is_a_sum():
-    smoothed = functools.partial(z_cross_entropy, z_weight=0.3, label_smoothing=0.2)
+    smoothed = functools.partial(z_cross_entropy, z_loss=0.3, label_smoothing=0.2)
     expected = classification.softmax_cross_entropy(LOGITS, LABELS, label_smoothing=0.2)
     close(smoothed(LOGITS, LABELS), expected + 0.3 * z_loss(LOGITS))
     huge = jnp.array([[inf, 0.0]])
-    assert z_cross_entropy(huge, jnp.array([0]), z_weight=0.0) == 0
+    assert z_cross_entropy(huge, jnp.array([0]), z_loss=0.0) == 0
 
 
 def test_one_head_is_a_language_model():

@@ -74,6 +74,7 @@ IN_BATCH = ("contrastive", "metric", "neighbors", "self_supervised")
 COMPARES_A_WHOLE_BATCH = {
     *(e.loss for e in catalogue.entries() if e.family in IN_BATCH),
     discrete_survival.deephit_rank,
+    group_policy.vespo,
     prototypes.swav,
     proxy.proxy_anchor,
     relational_distillation.relational_angle,

@@ -66,15 +66,15 @@ def grpo(
         weights, reduction: see :func:`jaxloss.core.reducing.reduce`.
 
     Example:
-        Two answers, of one and of three tokens:
+        Two answers, of one and of two tokens:
 
-        >>> log_p, advantages = jnp.zeros((2, 3)), jnp.array([1.0, -1.0])
-        >>> exists = jnp.array([[True, False, False], [True, True, True]])
+        >>> log_p, advantages = jnp.zeros((2, 2)), jnp.array([1.0, -2.0])
+        >>> exists = jnp.array([[True, False], [True, True]])
         >>> lengths = exists.sum(-1, keepdims=True)
         >>> grpo(log_p, log_p, advantages, where=exists)
-        Array(0.5, dtype=float32)
+        Array(1., dtype=float32)
         >>> grpo(log_p, log_p, advantages, where=exists, weights=1 / lengths)
-        Array(0., dtype=float32)
+        Array(0.5, dtype=float32)
 
     Reference:
         Shao et al., "DeepSeekMath: Pushing the Limits of Mathematical Reasoning in Open Language
