@@ -26,9 +26,11 @@ from jaxloss import (
     catalogue,
     counts,
     discrete_survival,
+    evidential,
     long_tail,
     partial_mean,
     positive_unlabeled,
+    redescending,
     survival,
 )
 from tests.inputs import Argument, example, positional, where_of
@@ -53,7 +55,9 @@ jit = functools.partial(
 HOLDS_A_PART_CONSTANT = {box.ciou, long_tail.seesaw}
 COMPARES_A_WHOLE_BATCH = {survival.cox_breslow, survival.cox_efron, discrete_survival.deephit_rank}
 DENSITIES = {e.loss for e in catalogue.entries() if e.family in ("likelihood", "failure_time")}
-DENSITIES |= {counts.gamma, discrete_survival.pc_hazard}
+DENSITIES |= {e.loss for e in catalogue.entries() if e.family == "bounded"}
+DENSITIES |= {counts.gamma, discrete_survival.pc_hazard, evidential.regression}
+DENSITIES |= {redescending.general_robust_nll}
 MAY_BE_NEGATIVE = DENSITIES | {auc.minimax, positive_unlabeled.unbiased}
 
 
