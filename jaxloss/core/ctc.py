@@ -50,7 +50,7 @@ class _Frames(NamedTuple):
     blank: Float[Array, "*time batch 1"]
     top: Float[Array, "*time batch 1"]
     total: Float[Array, "*time batch 1"]
-    others: Float[Array, "*time batch 1"]  # the sum over all but one of the largest
+    others: Float[Array, "*time batch 1"]  # but for the largest
 
     def probabilities(self) -> "_State":
         """Of the label of each column, and of a blank."""
@@ -90,9 +90,7 @@ def ctc_forward(
     present: Bool[Array, "batch time"] | None,
 ) -> tuple[Float[Array, "batch time columns"], Float[Array, "batch time columns"]]:
     """Log-probabilities of each state after each frame: a label read just now, a blank since."""
-    last, before = _read(
-        _frames(logits, text), text, _by_time(present), lambda state, frame: state
-    )
+    last, before = _read(_frames(logits, text), text, _by_time(present), lambda state, frame: state)
     after = jax.tree.map(lambda x, y: jnp.concatenate([x[1:], y[None]]), before, last)
     label, blank = (jnp.moveaxis(wide.log(x), 0, 1) for x in after)
     return label, blank
@@ -107,7 +105,9 @@ def _value_and_gradient(
     frames, here = _frames(logits, text), _by_time(present)
     last, before = _read(frames, text, here, lambda state, frame: state)
     label, blank = _shares(frames, text, here, before, last)
-    return _nll(_kept(text, last), logits, frames, text, here), _gradient(logits, text, frames, label, blank)
+    return _nll(_kept(text, last), logits, frames, text, here), _gradient(
+        logits, text, frames, label, blank
+    )
 
 
 def _gradient(
@@ -179,10 +179,10 @@ def _frames(logits: Float[Array, "batch time classes"], text: Text) -> _Frames:
     label = jnp.where(text.exists[None], at_least_float32(jnp.moveaxis(label, 1, 0)), -jnp.inf)
     blank = at_least_float32(pick(logits, jnp.full(logits.shape[:2], text.blank)))
     from_top = _from_top(logits, top)
-    leads = from_top == 0
-    ties = row_sum(leads.astype(from_top.dtype)) - 1
-    others = (row_sum(jnp.where(leads, 0, jnp.exp(from_top))) + ties)[..., None]
-    rest = (jnp.moveaxis(x, 1, 0) for x in (blank[..., None], top, 1 + others, others))
+    leads, scaled = from_top == 0, jnp.exp(from_top)
+    others = row_sum(jnp.where(leads, 0, scaled))[..., None]
+    total = others + row_sum(jnp.where(leads, scaled, 0))[..., None]
+    rest = (jnp.moveaxis(x, 1, 0) for x in (blank[..., None], top, total, others))
     return _Frames(label, *rest)
 
 
@@ -308,6 +308,6 @@ def _previous(x: Array) -> Array:
     return jnp.concatenate([x[..., :1], x[..., :-1]], -1)
 
 
-def _next(x: Array, beyond: float | bool) -> Array:
+def _next(x: Array, beyond: bool | int | float) -> Array:
     """What the next column has."""
     return jnp.concatenate([x[..., 1:], jnp.full_like(x[..., :1], beyond)], -1)
