@@ -17,7 +17,7 @@ from jaxloss.core.checks import (
     require_real,
     require_shape,
 )
-from jaxloss.core.classes import logsumexp, softmax
+from jaxloss.core.classes import log_partition, softmax
 from jaxloss.core.compiling import compiled
 from jaxloss.core.counting import negative_binomial_nll, poisson_nll
 from jaxloss.core.inputs import Scalar, masked, promoted, same_shape, selection
@@ -204,5 +204,5 @@ def _mixed(
     """Minus the log-probability under a mixture of what has ``nll`` under each component."""
     missed = (softmax(logits) * -jnp.expm1(-nll)).sum(-1)
     near = missed < 0.5
-    far = logsumexp(logits) - logsumexp(logits - nll)
+    far = log_partition(logits) - log_partition(logits - nll)
     return jnp.where(near, -jnp.log1p(-jnp.where(near, missed, 0)), far)
