@@ -1,7 +1,10 @@
 """Each example runs, and what its docstring claims is so."""
 
 import importlib.util
+import os
 import pathlib
+import subprocess
+import sys
 from types import ModuleType
 
 import jax
@@ -219,3 +222,29 @@ def test_a_custom_loss_keeps_the_conventions():
     assert jnp.isfinite(gradient).all()
     with pytest.raises(ValueError, match="circular: shapes must be equal"):
         circular(jnp.zeros(2), jnp.zeros((2, 1)), period=24.0)
+
+
+def test_many_devices(capsys):
+    many = example("many_devices")
+    one = many.main(1)
+    assert one.history.loss[0] > 1
+    assert one.reason.name == "TARGET"
+    assert "1 devices of 1 processes" in capsys.readouterr().out
+    if jax.device_count() >= 8:
+        eight = many.main(8)
+        np.testing.assert_allclose(eight.history.loss, one.history.loss, rtol=1e-3)
+        assert eight.explanation[:12] == one.explanation[:12]
+
+
+@pytest.mark.slow
+def test_many_devices_of_several_processes():
+    lines = subprocess.run(
+        [sys.executable, str(EXAMPLES / "many_devices.py"), "--processes", "2"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(EXAMPLES.parent)},
+    ).stdout.splitlines()
+    assert "2 devices of 2 processes" in lines
+    assert lines[-1].startswith("target: ")

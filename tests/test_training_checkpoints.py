@@ -156,6 +156,8 @@ def test_types_of_everything_come_back(tmp_path):
     _, second = descended(tmp_path, 8, tracker)
     assert jax.tree.structure(first.state) == jax.tree.structure(second.state)
     assert type(second.state.opt_state[0]) is optax.TraceState
+    assert first.state.key is not None
+    assert second.state.key is not None
     assert jnp.issubdtype(second.state.key.dtype, jax.dtypes.prng_key)
     np.testing.assert_array_equal(
         jax.random.key_data(second.state.key), jax.random.key_data(first.state.key)
@@ -181,11 +183,13 @@ def test_a_criterion_added_begins_anew_and_is_reported(tmp_path, caplog):
     assert f"not in the checkpoint, and begun anew: {', '.join(added)}" in caplog.text
     counters, watching = unpacked(both, result.state)
     assert int(counters.step) == 12
+    assert result.state.best is not None
     expected = quadratic({"at": result.state.best.params["at"]}, 0)
     np.testing.assert_allclose(watching["wait"].reference, expected)
     # and one that has been dropped is told as well
     with caplog.at_level(logging.INFO, "jaxloss.training"):
         _, result = descended(tmp_path, 14, convergence.any_of(wait=convergence.patience(99)))
+    assert result.restored is not None
     assert set(result.restored.unused) == set(added)
     assert "in the checkpoint, and left there: " in caplog.text
 

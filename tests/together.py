@@ -22,9 +22,11 @@ from jaxloss.training import Checkpoints, convergence, fit, make_train_step
 def rows_of(step: int, process: int, count: int) -> dict[str, np.ndarray]:
     """The rows that one process reads; the first has nearly all that are not masked."""
     rng = np.random.default_rng(step % 8)
-    batch = {"x": rng.normal(size=(16, 4)), "y": rng.normal(size=(16, 2))}
-    batch = {name: rows.astype(np.float32) for name, rows in batch.items()}
-    batch["mask"] = rng.random(16) < np.repeat([0.9, 0.2], 8)
+    batch = {
+        "x": rng.normal(size=(16, 4)).astype(np.float32),
+        "y": rng.normal(size=(16, 2)).astype(np.float32),
+        "mask": rng.random(16) < np.repeat([0.9, 0.2], 8),
+    }
     return {name: np.split(rows, count)[process] for name, rows in batch.items()}
 
 
