@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 from jaxtyping import Array
 
@@ -50,17 +49,17 @@ class Placement(NamedTuple):
         return names(self.kernel[1])
 
     @property
-    def gathered(self) -> tuple[str, ...]:
-        """The axes over which tokens are brought together, as each device has some columns only."""
-        return tuple(axis for axis in self.tokens if axis in self.vocabulary)
+    def alone(self) -> tuple[str, ...]:
+        """The axes over which each device has tokens of its own."""
+        return tuple(axis for axis in self.tokens if axis not in self.vocabulary)
 
     def losses(self, rule: Any, plan: Plan, operands: Operands) -> Array:
         """See :func:`jaxloss.kernels.chunked.losses`."""
 
         def local(operands: Operands) -> Array:
-            return self._own(chunked.losses(rule, alone(plan), self._together(operands)))
+            return self._own(chunked.losses(rule, of_one(plan), self._together(operands)))
 
-        return self._map(local, (self._specs(operands),), self.batch)(operands)
+        return self.mapped(local, (self.specs(operands),), self.batch)(operands)
 
     def losses_and_gradient(
         self, rule: Any, plan: Plan, wanted: Operands, operands: Operands
@@ -69,21 +68,21 @@ class Placement(NamedTuple):
 
         def local(operands: Operands) -> tuple[Array, list[Array]]:
             together = self._together(operands)
-            found, gradient = chunked.losses_and_gradient(rule, alone(plan), wanted, together)
+            found, gradient = chunked.losses_and_gradient(rule, of_one(plan), wanted, together)
             return self._own(found), self._apart(gradient, wanted, operands)
 
-        specs = self._specs(operands)
+        specs = self.specs(operands)
         out = (self.batch, chosen(specs, wanted))
-        return self._map(local, (specs,), out)(operands)
+        return self.mapped(local, (specs,), out)(operands)
 
     def known(self, measure: Measure, plan: Plan, operands: Operands) -> Known:
         """See :func:`jaxloss.kernels.streamed.known`."""
 
         def local(operands: Operands) -> Known:
-            found = streamed.known(measure, alone(plan), self._together(operands))
+            found = streamed.known(measure, of_one(plan), self._together(operands))
             return jax.tree.map(self._own, found)
 
-        return self._map(local, (self._specs(operands),), self.batch)(operands)
+        return self.mapped(local, (self.specs(operands),), self.batch)(operands)
 
     def pulled_back(
         self,
@@ -100,20 +99,19 @@ class Placement(NamedTuple):
             together = self._together(operands)
             found, cotangent = jax.tree.map(self._all_tokens, (found, cotangent))
             gradient = streamed.pulled_back(
-                measure, alone(plan), wanted, together, found, cotangent
+                measure, of_one(plan), wanted, together, found, cotangent
             )
             return self._apart(gradient, wanted, operands)
 
-        specs = self._specs(operands)
-        mapped = self._map(local, (specs, self.batch, self.batch), chosen(specs, wanted))
+        specs = self.specs(operands)
+        mapped = self.mapped(local, (specs, self.batch, self.batch), chosen(specs, wanted))
         return mapped(operands, found, cotangent)
 
-    def _map(self, local: Callable[..., Any], into: Any, out: Any) -> Callable[..., Any]:
-        return jax.shard_map(
-            local, mesh=self.mesh, in_specs=into, out_specs=out, check_vma=False
-        )
+    def mapped(self, local: Callable[..., Any], into: Any, out: Any) -> Callable[..., Any]:
+        """A function of what each device has, over the mesh."""
+        return jax.shard_map(local, mesh=self.mesh, in_specs=into, out_specs=out, check_vma=False)
 
-    def _specs(self, operands: Operands) -> Operands:
+    def specs(self, operands: Operands) -> Operands:
         """How each of the operands is divided."""
 
         def all_of(tree: Any, spec: PartitionSpec) -> Any:
@@ -163,7 +161,7 @@ class Placement(NamedTuple):
 
     def _apart(self, gradient: list[Array], wanted: Operands, operands: Operands) -> list[Array]:
         """The gradients as the operands are divided, summed over those who had other tokens."""
-        others = tuple(axis for axis in self.tokens if axis not in self.gathered)
+        others = self.alone
 
         def kernel(g: Array) -> Array:
             for axis in self.features:
@@ -189,7 +187,7 @@ class Placement(NamedTuple):
         return [f(g) for f, g in zip(finish, gradient, strict=True)]
 
 
-def alone(plan: Plan) -> Plan:
+def of_one(plan: Plan) -> Plan:
     """The plan of one device."""
     return plan._replace(placed=None)
 

@@ -12,6 +12,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from jaxloss.distributed.placement import Placement, names
+from jaxloss.distributed.ring import Ring
 from jaxloss.kernels.plans import Plan, fitted
 from jaxloss.kernels.reducing import layer_of
 
@@ -22,6 +23,7 @@ def sharded(
     mesh: Any = None,
     hidden: PartitionSpec | None = None,
     kernel: PartitionSpec | None = None,
+    ring: bool = False,
 ) -> Callable[..., Any]:
     r"""A fused loss whose arrays are divided over a mesh: each device does its share of the work.
 
@@ -31,7 +33,8 @@ def sharded(
     - tokens over some axes: each device computes its own, and the gradient of the kernel is summed;
     - the vocabulary over others: each has its columns, and two numbers per token are exchanged;
     - the vocabulary over an axis that divides tokens as well (sequence parallelism): tokens are
-      brought together over it, so that each device has all of these, and its columns;
+      brought together over it, so that each device has all of these, and its columns; or, in a
+      ring, the columns go round and each device keeps its tokens;
     - the features of the kernel (fully sharded parameters): it is brought together once, and its
       gradient scattered.
 
@@ -42,6 +45,8 @@ def sharded(
         loss: one of :mod:`jaxloss.kernels`, or what :func:`jaxloss.kernels.over_linear` returns.
         mesh, hidden, kernel: for automatic axes, the mesh, and how hidden states and kernel are
             divided over it.
+        ring: pass slices of the kernel round the one axis that divides both the vocabulary and the
+            tokens. Takes least memory, and a fourth matrix product.
 
     Returns:
         A function of the same arguments.
@@ -72,7 +77,8 @@ def sharded(
             placement = from_types(states, matrix)
         else:
             placement = Placement(mesh, padded(hidden, states.ndim), padded(kernel, matrix.ndim))
-        plan = fitting(loss, placement, states, matrix, options)
+        plan = fitting(loss, placement, states, matrix, options, ring)
+        plan = ringed(plan, placement, matrix.shape[1]) if ring else plan
         options = {name: x for name, x in options.items() if name not in ("plan", "memory")}
         place = functools.partial(placed, placement, states.shape[:-1])
         arrays = tuple(place(array) for array in arrays)
@@ -80,6 +86,16 @@ def sharded(
         return loss(states, matrix, *arrays, plan=plan, **options)
 
     return call
+
+
+def ringed(plan: Plan, placement: Placement, columns: int) -> Plan:
+    """The plan with the kernel going round."""
+    if placement.features or placement.vocabulary not in [(axis,) for axis in placement.tokens]:
+        raise ValueError(
+            "sharded: in a ring, kernel must be divided by its columns over one axis that divides "
+            f"the tokens too, got hidden {placement.hidden}, kernel {placement.kernel}"
+        )
+    return plan._replace(axis=None, columns=plan.columns or columns, placed=Ring(placement))
 
 
 def from_types(hidden: Array, kernel: Array) -> Placement:
@@ -102,14 +118,19 @@ def padded(spec: PartitionSpec | None, rank: int) -> PartitionSpec:
 
 
 def fitting(
-    loss: Callable[..., Any], placement: Placement, hidden: Array, kernel: Array, options: Any
+    loss: Callable[..., Any],
+    placement: Placement,
+    hidden: Array,
+    kernel: Array,
+    options: Any,
+    ring: bool,
 ) -> Plan:
     """The plan for what one device has to do."""
     name = f"sharded({getattr(loss, '__name__', 'loss')})"
     if names(placement.hidden[-1]):
         raise ValueError(f"{name}: features of hidden must not be divided, got {placement.hidden}")
     sizes = placement.mesh.shape
-    own = [axis for axis in placement.tokens if axis not in placement.gathered]
+    own = placement.tokens if ring else placement.alone
     layer = layer_of(hidden, kernel)
     layer = layer._replace(
         tokens=layer.tokens // math.prod(sizes[axis] for axis in own),
@@ -121,7 +142,7 @@ def fitting(
         layer,
         plan=options.get("plan"),
         memory=options.get("memory"),
-        per_token=not scalar or options.get("reduction") == "none",
+        per_token=ring or not scalar or options.get("reduction") == "none",
     )
     return plan._replace(axis=placement.vocabulary or None, placed=placement)
 
