@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.core.reducing import PartialMean as PartialMean
     from jaxloss.core.reducing import partial_mean as partial_mean
     from jaxloss.losses import auc as auc
+    from jaxloss.losses import bounded as bounded
     from jaxloss.losses import box as box
     from jaxloss.losses import class_margin as class_margin
     from jaxloss.losses import classification as classification
@@ -29,6 +30,7 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.losses import distillation as distillation
     from jaxloss.losses import divergence as divergence
     from jaxloss.losses import ensemble as ensemble
+    from jaxloss.losses import evidential as evidential
     from jaxloss.losses import failure_time as failure_time
     from jaxloss.losses import feature_distillation as feature_distillation
     from jaxloss.losses import fenchel_young as fenchel_young
@@ -40,6 +42,7 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.losses import long_tail as long_tail
     from jaxloss.losses import margin as margin
     from jaxloss.losses import metric as metric
+    from jaxloss.losses import mixture as mixture
     from jaxloss.losses import multilabel as multilabel
     from jaxloss.losses import neighbors as neighbors
     from jaxloss.losses import noise as noise

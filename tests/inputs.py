@@ -38,6 +38,7 @@ SIZES = {
     "views": (3,),
     "nodes": (5,),
     "saddle": (3,),
+    "rank": (2,),
 }
 PAIRED = {"distances", "other_embeddings", "other_scores"}  # with targets that say yes or no
 
@@ -124,7 +125,7 @@ def _make(argument: Argument, names: list[str], key: Array) -> Array:
             return jax.random.uniform(key, shape, minval=0.5, maxval=2.0)
         case "upper_times":
             return jax.random.uniform(key, shape, minval=2.5, maxval=5.0)
-        case "fractions":
+        case "fractions" | "target_shares":
             return jax.random.uniform(key, shape, minval=0.1, maxval=0.9)
         case "events":
             return jax.random.bernoulli(key, 0.7, shape).astype(jnp.int32).at[..., 0].set(1)
@@ -145,6 +146,8 @@ def _make(argument: Argument, names: list[str], key: Array) -> Array:
         case "scales" | "concentrations" | "distances" | "gradient_ratios":
             return jax.random.uniform(key, shape, minval=0.7, maxval=3.0)
         case "amounts" | "target_amounts":
+            return jax.random.uniform(key, shape, minval=0.7, maxval=3.0)
+        case "pseudo_counts" | "rates" | "evidence" | "cumulative_hazards":
             return jax.random.uniform(key, shape, minval=0.7, maxval=3.0)
         case "target_log_probabilities":
             return jax.nn.log_softmax(jax.random.normal(key, shape))

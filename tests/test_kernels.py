@@ -36,21 +36,21 @@ every_plan = pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
 
 
 def cross_entropy_in_numpy(
-    hidden, kernel, bias, labels, label_smoothing=0, z_loss=0, softcap=None, temperature=1,
+    hidden, kernel, bias, labels, label_smoothing=0.0, z_loss=0.0, softcap=None, temperature=1.0,
     classes=None,
 ):  # fmt: skip
     hidden, kernel, bias = (np.asarray(x, np.float64) for x in (hidden, kernel, bias))
     z = (hidden @ kernel + bias)[:, :classes]
     z = z if softcap is None else softcap * np.tanh(z / softcap)
     z = z / temperature
-    total, rows = logsumexp(z, -1), np.arange(len(z))
+    total, rows = np.asarray(logsumexp(z, -1)), np.arange(len(z))
     loss = total - (1 - label_smoothing) * z[rows, labels] - label_smoothing * z.mean(-1)
     return loss + z_loss * total**2
 
 
-def with_z_loss(z, labels, *, label_smoothing=None, z_loss=None, reduction="none"):
+def with_z_loss(z, labels, *, label_smoothing=None, z_loss=None, **reducing):
     loss = classification.softmax_cross_entropy(
-        z, labels, label_smoothing=label_smoothing, reduction=reduction
+        z, labels, label_smoothing=label_smoothing, reduction="none"
     )
     return loss if z_loss is None else loss + z_loss * jax.nn.logsumexp(z, -1) ** 2
 

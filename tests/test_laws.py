@@ -28,6 +28,7 @@ from jaxloss import (
     counts,
     discrete_survival,
     distillation,
+    evidential,
     group_policy,
     language,
     long_tail,
@@ -37,6 +38,7 @@ from jaxloss import (
     positive_unlabeled,
     prototypes,
     proxy,
+    redescending,
     relational_distillation,
     self_supervised,
     survival,
@@ -84,7 +86,9 @@ COMPARES_A_WHOLE_BATCH = {
     unpaired_preference.aot_unpaired,
 }
 DENSITIES = {e.loss for e in catalogue.entries() if e.family in ("likelihood", "failure_time")}
-DENSITIES |= {counts.gamma, discrete_survival.pc_hazard}
+DENSITIES |= {e.loss for e in catalogue.entries() if e.family == "bounded"}
+DENSITIES |= {counts.gamma, discrete_survival.pc_hazard, evidential.regression}
+DENSITIES |= {redescending.general_robust_nll}
 REWARDS = {e.loss for e in catalogue.entries() if e.family == "group_policy"}
 REWARDS |= {policy.policy_gradient, policy.ppo, policy.negative_entropy, policy.kl_k1}
 MAY_BE_NEGATIVE = {

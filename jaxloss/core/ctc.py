@@ -50,7 +50,7 @@ class _Frames(NamedTuple):
     blank: Float[Array, "*time batch 1"]
     top: Float[Array, "*time batch 1"]
     total: Float[Array, "*time batch 1"]
-    others: Float[Array, "*time batch 1"]  # the sum over all but one of the largest
+    others: Float[Array, "*time batch 1"]  # but for the largest
 
     def probabilities(self) -> "_State":
         """Of the label of each column, and of a blank."""
@@ -179,10 +179,10 @@ def _frames(logits: Float[Array, "batch time classes"], text: Text) -> _Frames:
     label = jnp.where(text.exists[None], at_least_float32(jnp.moveaxis(label, 1, 0)), -jnp.inf)
     blank = at_least_float32(pick(logits, jnp.full(logits.shape[:2], text.blank)))
     from_top = _from_top(logits, top)
-    leads = from_top == 0
-    ties = row_sum(leads.astype(from_top.dtype)) - 1
-    others = (row_sum(jnp.where(leads, 0, jnp.exp(from_top))) + ties)[..., None]
-    rest = (jnp.moveaxis(x, 1, 0) for x in (blank[..., None], top, 1 + others, others))
+    leads, scaled = from_top == 0, jnp.exp(from_top)
+    others = row_sum(jnp.where(leads, 0, scaled))[..., None]
+    total = others + row_sum(jnp.where(leads, scaled, 0))[..., None]
+    rest = (jnp.moveaxis(x, 1, 0) for x in (blank[..., None], top, total, others))
     return _Frames(label, *rest)
 
 
@@ -308,6 +308,6 @@ def _previous(x: Array) -> Array:
     return jnp.concatenate([x[..., :1], x[..., :-1]], -1)
 
 
-def _next(x: Array, beyond: int | float | bool) -> Array:
+def _next(x: Array, beyond: bool | int | float) -> Array:
     """What the next column has."""
     return jnp.concatenate([x[..., 1:], jnp.full_like(x[..., :1], beyond)], -1)

@@ -54,8 +54,8 @@ def sigmoid(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return jnp.where(negative, odds, 1) / (1 + odds)
 
 
-def difference(x: Float[Array, "*shape"], y: Float[Array, "*#shape"]) -> Float[Array, "*shape"]:
-    """``x - y`` of two logarithms, and 0 between equal infinities."""
+def difference(x: Float[Array, "*#shape"], y: Float[Array, "*#shape"]) -> Float[Array, "*shape"]:
+    """``x - y``, but 0, and not NaN, between equal infinities."""
     equal = jnp.isinf(x) & (x == y)
     return jnp.where(equal, 0, x) - jnp.where(equal, 0, y)
 

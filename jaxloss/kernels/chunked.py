@@ -87,8 +87,7 @@ per_token.defvjp(_per_token_forward, _per_token_backward, symbolic_zeros=True)
 def losses(rule: Rule, plan: Plan, operands: Operands) -> Float[Array, "*batch"]:
     """The loss of each token, not weighed."""
     if plan.placed is not None:
-        local = functools.partial(losses, rule, plan._replace(placed=None))
-        return plan.placed.per_token(local, operands)
+        return plan.placed.losses(rule, plan, operands)
     flat, batch = operands.flat(), operands.weights.shape
     dtype = plan.dtype or wide(flat.hidden)
 
@@ -105,8 +104,7 @@ def losses_and_gradient(
 ) -> tuple[Float[Array, "*batch"], list[Array]]:
     """The loss of each token, and the gradient of their weighed sum in what is wanted."""
     if plan.placed is not None:
-        local = functools.partial(losses_and_gradient, rule, plan._replace(placed=None), wanted)
-        return plan.placed.per_token_and_gradient(local, wanted, operands)
+        return plan.placed.losses_and_gradient(rule, plan, wanted, operands)
     flat = operands.flat()
     unit = unit_of(flat.hidden, flat.weights)
     tile = functools.partial(_tile, rule, plan, wanted, flat, unit)

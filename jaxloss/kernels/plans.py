@@ -11,7 +11,7 @@ BLOCKS = 16
 FEATURE_PARTS = 8
 """In how many parts a CPU adds a product to a total."""
 
-BLOCK_BYTES = 2**23
+BLOCK_BYTES = 2**25
 """How large these are at least: a GPU needs work enough for each."""
 
 FEW_TOKENS = 512
@@ -65,8 +65,11 @@ def needed_bytes(layer: Layer, plan: Plan) -> int:
     tile_item = wide if plan.dtype is None else jnp.dtype(plan.dtype).itemsize
     copied = 0 if item == kernel_item else item
     if plan.columns is None:
-        tile = rows * vocabulary * (tile_item if tile_item == item else tile_item + item)
-        needed = tile + tile // BLOCKS + copied * features * vocabulary
+        tile = rows * vocabulary * tile_item
+        blocks = blocks_of(rows, tile)
+        in_place = tile if blocks == 1 else 2 * tile // blocks
+        slopes = in_place if tile_item == item else rows * vocabulary * item
+        needed = tile + slopes + copied * features * vocabulary
         if rows == tokens:
             return needed
         summed = features * vocabulary * wide

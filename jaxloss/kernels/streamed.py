@@ -55,13 +55,9 @@ class Measure(NamedTuple):
     axis: Any = None
     """the mesh axis over which the columns are divided"""
 
-    def columns(self, here: int, parts: int = 1) -> Callable[..., Columns]:
-        """What makes stretches of the columns that this device has; all of them by themselves."""
-        before = 0 if self.axis is None else jax.lax.axis_index(self.axis) * here
-        size = here // parts
-        return functools.partial(
-            Columns, parts=parts, size=size, before=before, classes=self.classes
-        )
+    def before(self, here: int) -> Array | int:
+        """How many columns come before those of this device, if each has as many."""
+        return 0 if self.axis is None else jax.lax.axis_index(self.axis) * here
 
     def completed(self, state: State) -> Known:
         """The statistics of rows of which all columns here are known."""
@@ -88,15 +84,19 @@ def _row_statistics(measure: Measure, z: Array, labels: Any) -> Statistics:
 
 
 def _rows_forward(measure: Measure, z: Array, labels: Any) -> tuple[Statistics, Any]:
-    columns = measure.columns(z.shape[1])(0, z.shape[1])
-    found = measure.completed(of_tile(z, labels, columns, measure.wanted))
+    found = measure.completed(of_tile(z, labels, _all(measure, z), measure.wanted))
     return found.statistics, (z, labels, found)
 
 
 def _rows_backward(measure: Measure, kept: Any, cotangent: Statistics) -> tuple[Array, None]:
     z, labels, found = kept
-    columns = measure.columns(z.shape[1])(0, z.shape[1])
-    return slope(z, labels, columns, found, cotangent._replace(prediction=None)), None
+    cotangent = cotangent._replace(prediction=None)
+    return slope(z, labels, _all(measure, z), found, cotangent), None
+
+
+def _all(measure: Measure, z: Array) -> Columns:
+    here = z.shape[1]
+    return Columns(0, here, 1, here, measure.before(here), measure.classes)
 
 
 _row_statistics.defvjp(_rows_forward, _rows_backward)
@@ -134,24 +134,29 @@ _statistics.defvjp(_forward, _backward, symbolic_zeros=True)
 def known(measure: Measure, plan: Plan, operands: Operands) -> Known:
     """The statistics, and what their gradient needs again."""
     if plan.placed is not None:
-        local = functools.partial(known, measure, plan._replace(placed=None))
-        return plan.placed.per_token(local, operands)
-    flat, batch = _apart(operands.flat()), operands.weights.shape
+        return plan.placed.known(measure, plan, operands)
+    flat, batch = operands.flat(), operands.weights.shape
+    start = empty(flat.weights.shape, wide(flat.hidden), measure.wanted)
+    before = measure.before(flat.kernel.shape[1])
+    found = measure.completed(seen(measure, plan, flat, start, before))
+    return jax.tree.map(lambda x: x.reshape(batch), found)
 
-    def tile(part: tuple[Array, Any]) -> tuple[tuple[()], Known]:
-        hidden, rows = part
 
-        def more(state: Any, columns: Columns) -> Any:
-            z = _slice(flat, hidden, columns, plan)
+def seen(measure: Measure, plan: Plan, flat: Operands, state: State, before: Array | int) -> State:
+    """What is known of the rows after the columns here, of which so many come before."""
+    apart = _apart(flat)
+
+    def tile(part: tuple[Array, Any, State]) -> tuple[tuple[()], State]:
+        hidden, rows, state = part
+
+        def more(state: State, columns: Columns) -> State:
+            z = _slice(apart, hidden, columns, plan)
             z = link(z.astype(wide(hidden)), flat.link)
             return merged(state, of_tile(z, rows["labels"], columns, measure.wanted))
 
-        start = empty(hidden.shape[:1], wide(hidden), measure.wanted)
-        state = _over_slices(more, start, measure, plan, flat.kernel)
-        return (), measure.completed(state)
+        return (), _over_slices(more, state, measure, plan, apart.kernel, before)
 
-    _, found = add_up(tile, (flat.hidden, flat.rows), plan.tokens)
-    return jax.tree.map(lambda x: x.reshape(batch), found)
+    return add_up(tile, (flat.hidden, flat.rows, state), plan.tokens)[1]
 
 
 def pulled_back(
@@ -164,17 +169,38 @@ def pulled_back(
 ) -> list[Array]:
     """The gradient in what is wanted, from that in the statistics."""
     if plan.placed is not None:
-        local = functools.partial(pulled_back, measure, plan._replace(placed=None), wanted)
-        return plan.placed.gradient(local, wanted, operands, found, cotangent)
-    flat, dtype = _apart(operands.flat()), wide(operands.hidden)
+        return plan.placed.pulled_back(measure, plan, wanted, operands, found, cotangent)
+    flat = operands.flat()
     found, cotangent = jax.tree.map(lambda x: x.reshape(-1), (found, cotangent))
-    unit = unit_of(operands.hidden, cotangent)
+    before = measure.before(flat.kernel.shape[1])
+    hidden, kernel, bias, bounds = slopes(measure, plan, wanted, flat, found, cotangent, before)
+    if plan.axis is not None:
+        hidden, bounds = jax.lax.psum((hidden, bounds), plan.axis)
+    gradient = zip([*hidden, *kernel, *bias, *bounds], chosen(operands, wanted), strict=True)
+    return [g.reshape(x.shape).astype(x.dtype) for g, x in gradient]
+
+
+def slopes(
+    measure: Measure,
+    plan: Plan,
+    wanted: Operands,
+    flat: Operands,
+    found: Known,
+    cotangent: Statistics,
+    before: Array | int,
+) -> tuple[list[Array], list[Array], list[Array], list[Array]]:
+    """The gradients in hidden states, kernel, bias and link by way of the columns here.
+
+    Each is a list, empty if it is not wanted. The first is a share of what all columns contribute.
+    """
+    apart, dtype = _apart(flat), wide(flat.hidden)
+    unit = unit_of(flat.hidden, cotangent)
     cotangent = jax.tree.map(lambda x: x / unit, cotangent)
     arrays = (flat.hidden, flat.rows, found, cotangent)
 
     def tile(columns: Columns, part: Any) -> tuple[Any, Any]:
         hidden, rows, known, cotangent = part
-        raw = _slice(flat, hidden, columns, plan).astype(dtype)
+        raw = _slice(apart, hidden, columns, plan).astype(dtype)
         z, back = jax.vjp(link, raw, flat.link)
         draw, dlink = back(slope(z, rows["labels"], columns, known, cotangent))
         dbias = [draw.sum(0) * unit] if wanted.bias else []
@@ -183,13 +209,13 @@ def pulled_back(
         if wanted.kernel:
             dkernel = [product(hidden, draw, (0, 0), dtype) * unit]
         if wanted.hidden:
-            part = columns.of(flat.kernel).astype(hidden.dtype)
+            part = columns.of(apart.kernel).astype(hidden.dtype)
             dhidden = [product(draw, part, (1, 1), dtype) * unit]
         dlink = [g * unit for g in chosen(dlink, wanted.link)]
         return (dkernel, dbias, dlink), dhidden
 
-    def more(found: Any, columns: Columns) -> Any:
-        dhidden, dkernel, dbias, dlink = found
+    def more(sofar: Any, columns: Columns) -> Any:
+        dhidden, dkernel, dbias, dlink = sofar
         (kernel, bias, links), hidden = add_up(
             functools.partial(tile, columns), arrays, plan.tokens
         )
@@ -199,16 +225,13 @@ def pulled_back(
 
     start = (
         [jnp.zeros(flat.hidden.shape, dtype)] if wanted.hidden else [],
-        [jnp.zeros_like(flat.kernel)] if wanted.kernel else [],
-        [jnp.zeros_like(flat.bias)] if wanted.bias else [],
+        [jnp.zeros_like(apart.kernel)] if wanted.kernel else [],
+        [jnp.zeros_like(apart.bias)] if wanted.bias else [],
         [jnp.zeros_like(x) for x in chosen(flat.link, wanted.link)],
     )
-    dhidden, dkernel, dbias, dlink = _over_slices(more, start, measure, plan, flat.kernel)
-    if plan.axis is not None:
-        dhidden, dlink = jax.lax.psum((dhidden, dlink), plan.axis)
-    gradient = [*dhidden, *dkernel, *dbias, *dlink]
-    shapes = zip(gradient, chosen(operands, wanted), strict=True)
-    return [g.reshape(x.shape).astype(x.dtype) for g, x in shapes]
+    dhidden, dkernel, dbias, dlink = _over_slices(more, start, measure, plan, apart.kernel, before)
+    dkernel, dbias = jax.tree.map(lambda g: g.reshape(*g.shape[:-2], -1), (dkernel, dbias))
+    return dhidden, dkernel, dbias, dlink
 
 
 def _slice(
@@ -234,16 +257,23 @@ def _apart(operands: Operands) -> Operands:
 
 
 def _over_slices(
-    more: Callable[[Any, Columns], Any], start: Any, measure: Measure, plan: Plan, kernel: Array
+    more: Callable[[Any, Columns], Any],
+    start: Any,
+    measure: Measure,
+    plan: Plan,
+    kernel: Float[Array, "features parts size"],
+    before: Array | int,
 ) -> Any:
     """Carry something from slice to slice of the vocabulary, what is left over being the last."""
     parts, size = kernel.shape[-2:]
     most = None if plan.columns is None else max(1, plan.columns // parts)
     count, length = chunks_of(size, most)
-    columns = measure.columns(parts * size, parts)
+    columns = functools.partial(
+        Columns, parts=parts, size=size, before=before, classes=measure.classes
+    )
 
-    def step(found: Any, index: Array) -> tuple[Any, None]:
-        return more(found, columns(index * length, length)), None
+    def step(sofar: Any, index: Array) -> tuple[Any, None]:
+        return more(sofar, columns(index * length, length)), None
 
     if count == 1:
         return more(start, columns(0, size))

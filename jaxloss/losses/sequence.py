@@ -63,9 +63,7 @@ def ctc(
     """
     name = "ctc"
     require_option(name, "impossible", impossible, ("infinite", "ignored"))
-    logits, text, present, poison = _frames_and_text(
-        name, logits, labels, blank, label_where, where
-    )
+    logits, text, present, poison = _given(name, logits, labels, blank, label_where, where)
     loss = ctc_nll(logits, text, present) * poison
     exists = None if present is None else present.any(1)
     if impossible == "ignored":
@@ -92,15 +90,13 @@ def ctc_forward(
                 [0.25, 0.5 , 0.25]]], dtype=float32)
     """
     name = "ctc_forward"
-    logits, text, present, poison = _frames_and_text(
-        name, logits, labels, blank, label_where, where
-    )
+    logits, text, present, poison = _given(name, logits, labels, blank, label_where, where)
     label, blanks = log_forward(logits, text, present)
     states = jnp.stack([label, blanks], -1).reshape(*label.shape[:2], -1)[..., 1:]
     return states * poison[:, None, None]
 
 
-def _frames_and_text(
+def _given(
     name: str,
     logits: Float[ArrayLike, "batch time classes"],
     labels: Int[ArrayLike, "batch labels"],

@@ -1,6 +1,7 @@
 """Training: the compiled step, when to stop, and the loop around both."""
 
 from jaxloss.training import convergence as convergence
+from jaxloss.training.checkpointing import Checkpoints as Checkpoints
 from jaxloss.training.fitting import Fit as Fit
 from jaxloss.training.fitting import fit as fit
 from jaxloss.training.state import StepReport as StepReport

@@ -112,6 +112,7 @@ def fit(
         raise ValueError("fit: tracker needs evaluate, whose values it is fed with, got None")
     if checkpoints is not None:
         require_resumable(batches)
+        require_counts(None, **{"checkpoints.every": checkpoints.every})
     begun = steps_of(state)
     validator = None if evaluate is None else Validator(train_step, state, evaluate, tracker)
     with contextlib.ExitStack() as stack:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.core import Tracer
 from jax.sharding import NamedSharding, PartitionSpec
@@ -342,7 +343,13 @@ def placed_beside(params: PyTree, state: PyTree) -> PyTree:
     replicated = NamedSharding(meshes.pop(), PartitionSpec())
 
     def placed(x: Array) -> Array:
-        there = x.sharding.device_set == replicated.device_set
-        return x if there else jax.device_put(x, replicated)
+        if x.sharding.device_set == replicated.device_set:
+            return x
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            data = placed(jax.random.key_data(x))
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+        # not by device_put, which refuses NaN on several processes for not being equal to itself
+        numbers = np.asarray(x)
+        return jax.make_array_from_callback(x.shape, replicated, lambda index: numbers[index])
 
     return jax.tree.map(placed, state)
