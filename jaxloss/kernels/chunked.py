@@ -20,6 +20,7 @@ from jaxloss.kernels.operands import (
     Operands,
     Product,
     add_up,
+    alike,
     carried,
     chosen,
     logits,
@@ -60,9 +61,14 @@ def _total_jvp(
 total.defjvp(_total_jvp, symbolic_zeros=True)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def per_token(rule: Rule, plan: Plan, operands: Operands) -> Float[Array, "*batch"]:
     """The loss of each token, not weighed; for its gradient, logits are made a second time."""
+    found: Any = _per_token(rule, plan, alike(operands))
+    return found
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _per_token(rule: Rule, plan: Plan, operands: Operands) -> Float[Array, "*batch"]:
     return losses(rule, plan, operands)
 
 
@@ -81,7 +87,7 @@ def _per_token_backward(rule: Rule, plan: Plan, kept: Any, slope: Array) -> tupl
     return (only(wanted, [g.astype(x.dtype) for g, x in results]),)
 
 
-per_token.defvjp(_per_token_forward, _per_token_backward, symbolic_zeros=True)
+_per_token.defvjp(_per_token_forward, _per_token_backward, symbolic_zeros=True)
 
 
 def losses(rule: Rule, plan: Plan, operands: Operands) -> Float[Array, "*batch"]:

@@ -208,12 +208,30 @@ def carried(start: Any, step: Callable[[Any], Any]) -> Any:
     What is carried round a loop inside ``shard_map`` has to vary over an axis from the start, if it
     ever does.
     """
+    return jax.tree.map(
+        lambda x, kind: varying(x, varies(kind)), start, jax.eval_shape(step, start)
+    )
 
-    def varying(x: Array, kind: Any) -> Array:
-        zero = jnp.zeros_like(kind)
-        return x if jax.typeof(x) == jax.typeof(zero) else x + zero
 
-    return jax.tree.map(varying, start, jax.eval_shape(step, start))
+def alike(tree: Any) -> Any:
+    """The arrays, varying over every axis of ``shard_map`` over which one of them does.
+
+    A gradient then varies as what it belongs to; JAX adds up what varies no longer.
+    """
+    axes = frozenset[str]().union(*(varies(x) for x in jax.tree.leaves(tree)))
+    return jax.tree.map(lambda x: varying(x, axes), tree)
+
+
+def varying(x: Array, axes: frozenset[str]) -> Array:
+    """``x``, varying over these axes of ``shard_map``."""
+    missing = tuple(sorted(axes - varies(x)))
+    return jax.lax.pcast(x, missing, to="varying") if missing else x
+
+
+def varies(x: Any) -> frozenset[str]:
+    """The axes of ``shard_map`` over which an array, or the type of one, varies."""
+    kind = getattr(jax.eval_shape(lambda x: x, x), "manual_axis_type", None)
+    return frozenset() if kind is None else frozenset(kind.varying)
 
 
 @jax.tree_util.register_static

@@ -19,6 +19,7 @@ from jaxloss.kernels.operands import (
     Moving,
     Operands,
     add_up,
+    alike,
     carried,
     chosen,
     logits,
@@ -104,7 +105,7 @@ _row_statistics.defvjp(_rows_forward, _rows_backward)
 
 def statistics(measure: Measure, plan: Plan, operands: Operands) -> Statistics:
     """Of the logits of each token, made some columns at a time."""
-    found: Any = _statistics(measure, plan, operands)
+    found: Any = _statistics(measure, plan, alike(operands))
     return found
 
 

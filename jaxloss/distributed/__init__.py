@@ -1,0 +1,3 @@
+"""Losses over a mesh of devices, each of which does its share and no more."""
+
+from jaxloss.distributed.sharding import sharded as sharded
