@@ -1,5 +1,9 @@
 """Losses fused with the output layer that makes the logits, which then never exist all at once."""
 
+from jaxloss.kernels.linear_distillation import linear_jensen_shannon as linear_jensen_shannon
+from jaxloss.kernels.linear_distillation import linear_kl as linear_kl
+from jaxloss.kernels.linear_distillation import linear_reverse_kl as linear_reverse_kl
+from jaxloss.kernels.linear_distillation import over_two_linear as over_two_linear
 from jaxloss.kernels.losses import linear_brier as linear_brier
 from jaxloss.kernels.losses import linear_confidence_penalty as linear_confidence_penalty
 from jaxloss.kernels.losses import (
