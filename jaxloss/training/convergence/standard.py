@@ -38,8 +38,8 @@ def default(
 
     It is :func:`nonfinite`, and :func:`divergence` and :func:`forecast` within :func:`averaged`.
     Nothing is judged before ``32 * every`` steps, and a loss that hardly falls not before
-    ``200 * every``; the gain is what training 1.3 times as long again would bring, or with ``budget`` the
-    rest of it, whose first three tenths are always taken.
+    ``200 * every``. The gain is what would come in 1.3 times the steps so far, or with ``budget``
+    in the rest of it, whose first three tenths are always taken.
 
     A cut of the learning rate lets a settled loss fall again, which no look at the loss can
     foresee. Told the ``schedule``, it does not call a run settled while the learning rate is yet
