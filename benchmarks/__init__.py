@@ -6,4 +6,8 @@ A library that is not installed is left out; a contestant with another result st
 Files: ``libraries`` says the same loss in each library, ``rows`` names the losses and shapes,
 ``steps`` the train steps, ``contestants`` makes things to be timed from functions, ``timing`` times
 them, and ``report`` prints and writes what came out.
+
+``python -m benchmarks convergence`` is another thing: how early, how late and how often rules stop.
+Files: ``curves`` and ``unseen`` simulate losses, ``real`` trains, ``stopping`` has the rules, and
+``convergence`` counts.
 """

@@ -5,15 +5,23 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import report, steps, timing
+from benchmarks import convergence, report, steps, timing
 from benchmarks.contestants import Loss
 from benchmarks.libraries import LIBRARIES
 from benchmarks.rows import ROWS, available, contests
+
+CONVERGENCE = "convergence"
+"""Asks for the benchmark of when training is stopped, by itself: it times nothing."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the rows that were asked for; print, and if wanted write, each as it ends."""
     options = parser().parse_args(arguments)
+    if CONVERGENCE in options.names:
+        records = convergence.run(options.quick)
+        if options.json:
+            options.json.write_text(json.dumps(records, indent=2) + "\n")
+        return
     losses, missing = available([timing.OURS, *options.against])
     for name, reason in missing.items():
         print(f"without {name}: {reason}")
@@ -30,7 +38,9 @@ def parser() -> argparse.ArgumentParser:
     """What can be asked for."""
     peers = [name for name in LIBRARIES if name != timing.OURS]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", help="rows whose name contains one of these; else all")
+    parser.add_argument(
+        "names", nargs="*", help="rows whose name contains one of these; else all; or convergence"
+    )
     parser.add_argument("--against", nargs="*", choices=peers, default=peers, metavar="LIBRARY")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there, too")
     parser.add_argument("--quick", action="store_true", help="small shapes: tries, not measures")

@@ -38,12 +38,12 @@ def forecast(
     *,
     atol: Scalar = 0.0,
     rtol: Scalar = 1e-2,
-    horizon: Scalar = 1.0,
+    horizon: Scalar = 1.3,
     budget: Scalar | None = None,
     min_observations: Scalar = 200,
     resolution: Scalar = 5.0,
     confidence: Scalar = 0.95,
-    hits: Scalar = 2,
+    hits: Scalar = 3,
 ) -> Criterion:
     r"""Stop once every likely continuation of the curve so far gains too little.
 

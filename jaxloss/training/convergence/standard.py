@@ -15,6 +15,8 @@ from jaxloss.training.convergence.forecasting import forecast
 from jaxloss.training.convergence.waiting import budget as stop_at
 from jaxloss.training.convergence.waiting import nonfinite
 
+UNQUESTIONED = 0.3
+"""The share of a budget that is taken in any case."""
 DROP = 2.0
 """A learning rate that falls by that factor may let the loss fall again."""
 FAR_AHEAD = 10.0
@@ -36,8 +38,8 @@ def default(
 
     It is :func:`nonfinite`, and :func:`divergence` and :func:`forecast` within :func:`averaged`.
     Nothing is judged before ``32 * every`` steps, and a loss that hardly falls not before
-    ``200 * every``; the gain is what training as long again would bring, or with ``budget`` the
-    rest of it, of which the first fifth is always taken.
+    ``200 * every``. The gain is what would come in 1.3 times the steps so far, or with ``budget``
+    in the rest of it, whose first three tenths are always taken.
 
     A cut of the learning rate lets a settled loss fall again, which no look at the loss can
     foresee. Told the ``schedule``, it does not call a run settled while the learning rate is yet
@@ -59,7 +61,7 @@ def default(
     """
     settled = forecast(atol=atol, rtol=rtol, budget=budget)
     if budget is not None:
-        settled = unless(lambda observation: observation.step < 0.2 * budget, settled)
+        settled = unless(lambda observation: observation.step < UNQUESTIONED * budget, settled)
     if schedule is not None:
         settled = unless(lambda observation: drop_ahead(schedule, observation, budget), settled)
     watched = any_of(diverged=divergence(), settled=settled)
