@@ -11,7 +11,7 @@ import optax
 from benchmarks.contestants import compiled, multiplying
 from benchmarks.timing import OURS, Contest, Contestant
 from jaxloss.losses import regression
-from jaxloss.training import make_train_step
+from jaxloss.training import convergence, make_train_step
 
 STEPS_COMPARED = 3
 
@@ -32,6 +32,12 @@ NETWORKS = [
     Network("train step, some 1 ms", 64, (128, 384, 384, 10)),
     Network("train step, tiny", 16, (8, 1)),
 ]
+FOUR_CRITERIA = convergence.any_of(
+    bad=convergence.nonfinite(3),
+    flat=convergence.averaged(10, convergence.plateau(rtol=-1.0)),  # which nothing meets
+    slow=convergence.patience(10**6),
+    end=convergence.budget(10**8),
+)
 
 
 def contest(network: Network) -> Contest:
@@ -54,6 +60,7 @@ def contest(network: Network) -> Contest:
         return optax.losses.huber_loss(outputs(params, batch[0]), batch[1]).mean()
 
     train = make_train_step(ours, optimizer)
+    watched = make_train_step(ours, optimizer, tracker=FOUR_CRITERIA)
 
     def by_hand(state: Any, batch: Any) -> tuple[Any, jax.Array]:
         loss, gradient = jax.value_and_grad(theirs)(state[0], batch)
@@ -72,6 +79,7 @@ def contest(network: Network) -> Contest:
         tolerance=1e-4,
         contestants={
             OURS: stepping(train.step, lambda: train.init(params), batch),
+            "and four criteria": stepping(watched.step, lambda: watched.init(params), batch),
             "optax by hand": stepping(jax.jit(by_hand, donate_argnums=0), start_by_hand, batch),
         },
         floor=multiplying(operations),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.core.reducing import PartialMean as PartialMean
     from jaxloss.core.reducing import partial_mean as partial_mean
     from jaxloss.losses import auc as auc
+    from jaxloss.losses import bounded as bounded
     from jaxloss.losses import box as box
     from jaxloss.losses import class_margin as class_margin
     from jaxloss.losses import classification as classification
@@ -29,9 +30,11 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.losses import distillation as distillation
     from jaxloss.losses import divergence as divergence
     from jaxloss.losses import ensemble as ensemble
+    from jaxloss.losses import evidential as evidential
     from jaxloss.losses import failure_time as failure_time
     from jaxloss.losses import feature_distillation as feature_distillation
     from jaxloss.losses import fenchel_young as fenchel_young
+    from jaxloss.losses import group_policy as group_policy
     from jaxloss.losses import hierarchical as hierarchical
     from jaxloss.losses import imbalance as imbalance
     from jaxloss.losses import language as language
@@ -39,6 +42,7 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.losses import long_tail as long_tail
     from jaxloss.losses import margin as margin
     from jaxloss.losses import metric as metric
+    from jaxloss.losses import mixture as mixture
     from jaxloss.losses import multilabel as multilabel
     from jaxloss.losses import neighbors as neighbors
     from jaxloss.losses import noise as noise
@@ -47,10 +51,17 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.losses import pairs as pairs
     from jaxloss.losses import pairwise_ranking as pairwise_ranking
     from jaxloss.losses import partial_distillation as partial_distillation
+    from jaxloss.losses import policy as policy
     from jaxloss.losses import positive_unlabeled as positive_unlabeled
     from jaxloss.losses import power_divergence as power_divergence
+    from jaxloss.losses import preference as preference
+    from jaxloss.losses import preference_variants as preference_variants
+    from jaxloss.losses import prototypes as prototypes
+    from jaxloss.losses import proxy as proxy
     from jaxloss.losses import ranking as ranking
+    from jaxloss.losses import ranking_metric as ranking_metric
     from jaxloss.losses import redescending as redescending
+    from jaxloss.losses import reference_free as reference_free
     from jaxloss.losses import region as region
     from jaxloss.losses import regression as regression
     from jaxloss.losses import relational_distillation as relational_distillation
@@ -58,7 +69,10 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.losses import robust as robust
     from jaxloss.losses import routing as routing
     from jaxloss.losses import scoring as scoring
+    from jaxloss.losses import self_supervised as self_supervised
+    from jaxloss.losses import sequence as sequence
     from jaxloss.losses import survival as survival
+    from jaxloss.losses import unpaired_preference as unpaired_preference
 
 
 def __getattr__(name: str) -> object:

@@ -23,6 +23,8 @@ SIZES = {
     "intervals": (2,),
     "members": (5,),
     "thresholds": (3,),
+    "time": (7,),
+    "labels": (3,),
     "tokens": (6,),
     "depths": (3,),
     "experts": (4,),
@@ -36,6 +38,7 @@ SIZES = {
     "views": (3,),
     "nodes": (5,),
     "saddle": (3,),
+    "rank": (2,),
 }
 PAIRED = {"distances", "other_embeddings", "other_scores"}  # with targets that say yes or no
 
@@ -85,10 +88,18 @@ def example(loss: Callable[..., Any], seed: int = 0) -> list[Array]:
 def _make(argument: Argument, names: list[str], key: Array) -> Array:
     name, shape = argument.name, argument.shape
     match name:
+        case _ if name.endswith("log_probabilities") and argument.axes[-1] in (
+            "batch",
+            "tokens",
+            "shape",
+        ):
+            return -jax.random.uniform(key, shape, minval=0.5, maxval=4.0)
         case "labels" if "kept" in argument.axes:  # different classes
             return jnp.argsort(jax.random.normal(key, (*shape[:-1], SIZES["classes"][0])))[..., :3]
         case "labels" if "embeddings" in names:  # two or three of each group
             return jax.random.permutation(key, jnp.arange(math.prod(shape)) % 2)
+        case "labels" if "labels" in argument.axes:  # a text, without the blank
+            return jax.random.randint(key, shape, 1, SIZES["classes"][0])
         case "labels":
             return jax.random.randint(key, shape, 0, SIZES["classes"][0])
         case "counts":
@@ -103,7 +114,7 @@ def _make(argument: Argument, names: list[str], key: Array) -> Array:
             return jax.nn.log_softmax(jax.random.normal(key, shape))
         case "targets" if "classes" in argument.axes:  # a distribution over the classes
             return jax.nn.softmax(2 * jax.random.normal(key, shape))
-        case "targets" if {"logits", "probabilities", *PAIRED} & set(names):
+        case "targets" if {"logits", "probabilities", "log_probabilities", *PAIRED} & set(names):
             return jax.random.bernoulli(key, 0.4, shape).astype(jnp.float32)
         case "boxes" | "target_boxes":
             corner, size = jax.random.uniform(key, (2, *shape[:-1], shape[-1] // 2))
@@ -114,7 +125,7 @@ def _make(argument: Argument, names: list[str], key: Array) -> Array:
             return jax.random.uniform(key, shape, minval=0.5, maxval=2.0)
         case "upper_times":
             return jax.random.uniform(key, shape, minval=2.5, maxval=5.0)
-        case "fractions":
+        case "fractions" | "target_shares":
             return jax.random.uniform(key, shape, minval=0.1, maxval=0.9)
         case "events":
             return jax.random.bernoulli(key, 0.7, shape).astype(jnp.int32).at[..., 0].set(1)
@@ -135,6 +146,8 @@ def _make(argument: Argument, names: list[str], key: Array) -> Array:
         case "scales" | "concentrations" | "distances" | "gradient_ratios":
             return jax.random.uniform(key, shape, minval=0.7, maxval=3.0)
         case "amounts" | "target_amounts":
+            return jax.random.uniform(key, shape, minval=0.7, maxval=3.0)
+        case "pseudo_counts" | "rates" | "evidence" | "cumulative_hazards":
             return jax.random.uniform(key, shape, minval=0.7, maxval=3.0)
         case "target_log_probabilities":
             return jax.nn.log_softmax(jax.random.normal(key, shape))

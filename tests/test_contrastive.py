@@ -28,10 +28,10 @@ def test_clip_is_info_nce_both_ways():
 
 
 def test_info_nce_is_an_uncorrected_sampled_softmax_of_unit_vectors():
-    unit = [x / jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (ONE, OTHER)]
+    one, other = (x / jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (ONE, OTHER))
     for labels in (None, jnp.array([0, 1, 0, 2, 1, 3])):
         options = {"temperature": 0.3, "labels": labels, "reduction": "none"}
-        expected = contrastive.sampled_softmax(*unit, jnp.full(6, -2.0), **options)
+        expected = contrastive.sampled_softmax(one, other, jnp.full(6, -2.0), **options)
         np.testing.assert_allclose(
             contrastive.info_nce(ONE, OTHER, **options), expected, rtol=2e-6, atol=1e-7
         )

@@ -42,9 +42,9 @@ LOSSES = [kl, reverse_kl, standardized_kl, jensen_shannon, skew_kl, skew_reverse
 LOSSES += [total_variation]
 STUDENT = np.array([2.0, -1.0, 0.5, 0.25], np.float32)
 TEACHERS = {
-    "equal up to 1e-6": STUDENT + np.float32([0, 2e-6, -1e-6, 0]),
-    "equal up to 1e-3 and a shift": STUDENT + np.float32([100, 100.001, 99.999, 100]),
-    "alike but for the unlikely": STUDENT + np.float32([0, -9, 1e-4, 0]),
+    "equal up to 1e-6": STUDENT + np.array([0, 2e-6, -1e-6, 0], np.float32),
+    "equal up to 1e-3 and a shift": STUDENT + np.array([100, 100.001, 99.999, 100], np.float32),
+    "alike but for the unlikely": STUDENT + np.array([0, -9, 1e-4, 0], np.float32),
     "unlike": np.array([-1.0, 3.0, 0.5, 0.0], np.float32),
     "opposite": np.array([-40.0, 1.0, 0.5, 0.0], np.float32),
     "sure of the same": np.array([90.0, -1.0, 0.5, 0.0], np.float32),

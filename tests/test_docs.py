@@ -30,6 +30,7 @@ def test_docstring_examples(name: str):
         assert result.attempted
 
 
+@pytest.mark.usefixtures("as_others_promote")  # optax.adam promotes its step count
 def test_readme_examples():
     result = doctest.testfile(str(README), module_relative=False, optionflags=doctest.ELLIPSIS)
     assert result.attempted

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.experimental import checkify
 
-from jaxloss.losses.failure_time import exponential, log_logistic, log_normal, weibull
+from jaxloss.losses.failure_time import exponential, hazard, log_logistic, log_normal, weibull
 
 close = functools.partial(np.testing.assert_allclose, rtol=2e-6)
 LOSSES = {
@@ -115,3 +115,15 @@ def test_second_derivatives_are_finite(loss):
 def test_preconditions(scale, start, end, expected):
     error, _ = jax.jit(checkify.checkify(weibull))(*map(jnp.float32, (0.0, scale, start, end)))
     assert (error.get() or "").partition(" (`check`")[0] == expected
+
+
+def test_a_hazard_that_is_integrated_is_any_likelihood():
+    """Weibull: H = (t / s)^k and h = k H / t."""
+    times, ends = jnp.array([0.5, 1.0, 2.5]), jnp.array([0.5, jnp.inf, 2.5])
+    predictions, scales = jnp.array([0.3, -0.2, 1.0]), jnp.array([0.5, 0.8, 1.5])
+    total = (times / jnp.exp(predictions)) ** (1 / scales)
+    log_hazards = jnp.log(total / scales / times)
+    found = hazard(log_hazards, total, jnp.array([True, False, True]), reduction="none")
+    close(found, weibull(predictions, scales, times, ends, reduction="none"), rtol=5e-6)
+    unused = hazard(jnp.array([jnp.nan]), jnp.ones(1), jnp.zeros(1))
+    assert unused == 1

@@ -1,5 +1,6 @@
 """The loop: where it stops and why, what it keeps, and that it copies nothing on the quiet."""
 
+import importlib.util
 import itertools
 import os
 import signal
@@ -13,7 +14,7 @@ import pytest
 
 from jaxloss import PartialMean
 from jaxloss.compose import weighted
-from jaxloss.training import convergence, fit, make_train_step
+from jaxloss.training import Checkpoints, convergence, fit, make_train_step
 from jaxloss.training.convergence import Reason
 
 
@@ -163,23 +164,111 @@ def test_callbacks_see_every_step():
     np.testing.assert_array_equal(losses, result.history.loss)
 
 
-def test_no_implicit_transfers():
-    train = UNTIL_SMALL
+@pytest.mark.parametrize("steps_per_call", [1, 2])
+def test_no_implicit_transfers(steps_per_call, tmp_path):
+    train = halving(convergence.target(1e-3), ema_decay=0.5)
     state = train.init(jnp.float32(1))
     evaluate = jax.jit(jnp.abs)
     tracker = convergence.patience(100)
+    checkpoints = None
+    if importlib.util.find_spec("orbax"):
+        checkpoints = Checkpoints(tmp_path, every=2)
     with jax.transfer_guard("disallow"):
         result = fit(
             train,
             state,
-            itertools.repeat(np.float32(0)),
+            [np.float32(0)] * 50,
             evaluate=evaluate,
             evaluate_every=2,
             tracker=tracker,
             poll_every=2,
+            steps_per_call=steps_per_call,
+            checkpoints=checkpoints,
             progress=False,
         )
         assert result.reason == Reason.TARGET
+
+
+def test_batches_may_be_a_function_of_the_step():
+    asked = []
+
+    def batches(step):
+        asked.append(step)
+        return np.float32(step)
+
+    first = run(batches=batches, steps=3)
+    second = fit(PLAIN, first.state, batches, steps=2, progress=False)
+    assert asked == [0, 1, 2, 3, 4]
+    x, losses = 1.0, []
+    for step in range(5):
+        losses.append((x - step) ** 2)
+        x -= 0.5 * (x - step)
+    both = np.concatenate([first.history.loss, second.history.loss])
+    np.testing.assert_allclose(both, losses, rtol=1e-6)
+
+
+def test_several_steps_in_one_call_are_the_same_run():
+    """Also what is left over, and where the tracker and the evaluations fall in between."""
+    batches = [np.float32(x) for x in np.linspace(0, 0.1, 50)]
+    options = {"evaluate": jnp.abs, "evaluate_every": 4, "poll_every": 4}
+    for train, steps in ((PLAIN, 14), (PLAIN, None), (halving(convergence.target(2e-3)), None)):
+        single = run(train, batches, steps=steps, **options)
+        together = run(train, batches, steps=steps, steps_per_call=4, **options)
+        assert together.reason == single.reason
+        np.testing.assert_array_equal(together.history.step, single.history.step)
+        np.testing.assert_allclose(together.history.loss, single.history.loss, rtol=1e-6)
+        np.testing.assert_array_equal(
+            together.history.evaluation_step, single.history.evaluation_step
+        )
+        np.testing.assert_allclose(together.state.params, single.state.params, rtol=1e-6)
+        np.testing.assert_allclose(together.best_value, single.best_value, rtol=1e-6)
+
+
+def test_callbacks_come_after_each_call():
+    seen = []
+    run(steps=7, steps_per_call=3, callbacks=[lambda step, _, report: seen.append((step, report))])
+    assert [step for step, _ in seen] == [3, 6, 7]
+    assert [np.size(report.loss) for _, report in seen] == [3, 3, 1]
+
+
+def test_evaluations_are_of_the_params_to_evaluate_and_of_the_model_state():
+    def carried(x, mean, batch):
+        return (x - batch) ** 2, mean + 1
+
+    train = make_train_step(carried, optax.sgd(0.25), has_model_state=True, ema_decay=0.5)
+    seen = []
+
+    def evaluate(params, mean):
+        seen.append((float(params), int(mean)))
+        return (params - 0.6) ** 2
+
+    state = train.init(jnp.float32(1), model_state=jnp.int32(0))
+    batches = itertools.repeat(np.float32(0))
+    result = fit(
+        train, state, batches, steps=4, evaluate=evaluate, evaluate_every=1, progress=False
+    )
+    ema = []
+    for step in range(1, 5):
+        decay = min(0.5, (1 + step) / (10 + step))
+        ema.append(decay * (ema[-1] if ema else 1.0) + (1 - decay) * 0.5**step)
+    np.testing.assert_allclose([value for value, _ in seen], ema, rtol=1e-6)
+    assert [mean for _, mean in seen] == [1, 2, 3, 4]
+    best = int(np.argmin(np.abs(np.array(ema) - 0.6)))
+    np.testing.assert_allclose(result.best_params, ema[best], rtol=1e-6)
+    assert int(result.best_model_state) == best + 1
+
+
+def test_sigterm_ends_the_run_as_ctrl_c_does():
+    def batches(step):
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return np.float32(0)
+
+    before = signal.getsignal(signal.SIGTERM)
+    result = run(batches=batches)
+    assert result.reason == Reason.INTERRUPTED
+    assert result.explanation == "interrupted: by SIGTERM after 4 steps"
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_interrupts_end_the_run_with_all_it_has(monkeypatch):
@@ -231,6 +320,8 @@ def test_errors_name_function_and_argument():
         run(steps=-1)
     with pytest.raises(ValueError, match="fit: poll_every must be at least 1, got 0"):
         run(poll_every=0)
+    with pytest.raises(ValueError, match="fit: steps_per_call must be at least 1, got 0"):
+        run(steps_per_call=0)
     with pytest.raises(ValueError, match="fit: evaluate_every must be at least 1, got 0"):
         run(evaluate_every=0)
     with pytest.raises(ValueError, match="fit: tracker needs evaluate"):

@@ -22,8 +22,8 @@ from jaxloss.losses.language import (
 inf, nan = np.inf, np.nan
 close = functools.partial(np.testing.assert_allclose, rtol=2e-6)
 mpmath.mp.dps = 60
-LENGTHS = jnp.array([5, 2, 1])
-EXISTS = jnp.arange(5) < LENGTHS[:, None]
+LENGTHS = jnp.array([5.0, 2.0, 1.0])
+EXISTS = jnp.arange(5.0)[None] < LENGTHS[:, None]
 LOGITS = 3 * jax.random.normal(jax.random.key(0), (3, 5, 4))
 LABELS = jax.random.randint(jax.random.key(1), (3, 5), 0, 4)
 ROWS = np.array(
@@ -97,11 +97,11 @@ def test_the_partition_of_infinite_logits():
 
 
 def test_z_cross_entropy_is_a_sum():
-    smoothed = functools.partial(z_cross_entropy, z_weight=0.3, label_smoothing=0.2)
+    smoothed = functools.partial(z_cross_entropy, z_loss=0.3, label_smoothing=0.2)
     expected = classification.softmax_cross_entropy(LOGITS, LABELS, label_smoothing=0.2)
     close(smoothed(LOGITS, LABELS), expected + 0.3 * z_loss(LOGITS))
     huge = jnp.array([[inf, 0.0]])
-    assert z_cross_entropy(huge, jnp.array([0]), z_weight=0.0) == 0
+    assert z_cross_entropy(huge, jnp.array([0]), z_loss=0.0) == 0
 
 
 def test_one_head_is_a_language_model():
@@ -122,9 +122,9 @@ def test_heads_predict_what_exists():
     nll = -jax.nn.log_softmax(logits)
     close(found[1, 2], nll[1, 2, labels[3]])
     close(found[3, 1], nll[3, 1, labels[4]])
-    weights = jnp.array([1.0, 0.5, 0.25])
+    weights = jnp.array([[1.0, 0.5, 0.25]])
     mean = multi_token_prediction(dirty, labels, where=exists, weights=weights)
-    close(mean, (found * weights).sum() / ((found > 0) * weights).sum())
+    close(mean, (found * weights).sum() / jnp.where(found > 0, weights, 0).sum())
 
 
 def test_more_heads_than_tokens():

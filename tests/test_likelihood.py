@@ -13,6 +13,7 @@ from jaxloss.losses.likelihood import (
     gaussian_mixture,
     laplace,
     log_normal,
+    low_rank_gaussian,
     multivariate_gaussian,
     student_t,
 )
@@ -153,3 +154,29 @@ def test_a_mixture_far_from_all_its_components_still_pulls():
 def test_wrong_shapes_are_refused(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_a_low_rank_normal_is_a_multivariate_one():
+    keys = jax.random.split(jax.random.key(0), 4)
+    p, t = jax.random.normal(keys[0], (2, 6, 4))
+    scales = jax.random.uniform(keys[1], (6, 4), minval=0.5, maxval=2.0)
+    factors = jax.random.normal(keys[2], (6, 4, 2))
+    covariance = jax.vmap(lambda s, f: jnp.diag(s**2) + f @ f.T)(scales, factors)
+    expected = multivariate_gaussian(p, jnp.linalg.cholesky(covariance), t)
+    close(low_rank_gaussian(p, scales, factors, t), expected, rtol=1e-5)
+    close(
+        low_rank_gaussian(p, scales, 0 * factors, t),
+        4 * gaussian(p, scales, t),
+        rtol=2e-6,
+    )
+
+
+def test_a_strong_shared_cause_leaves_the_rest_its_digits():
+    """Errors that the cause explains cost only what the cause does."""
+    factor = jnp.array([[1e4], [1e4], [-1e4]])
+    value, slopes = jax.value_and_grad(low_rank_gaussian, argnums=(0, 1, 2))(
+        jnp.zeros(3), jnp.ones(3), factor, 0.5 * factor[:, 0]
+    )
+    exact = 0.5**2 / 2 + 1.5 * np.log(2 * np.pi) + np.log(np.sqrt(3) * 1e4)
+    close(value, exact, rtol=1e-5)
+    assert all(jnp.isfinite(slope).all() for slope in slopes)

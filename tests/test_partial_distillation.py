@@ -122,6 +122,6 @@ def test_scales_of_scores_do_not_matter_to_margins():
 
 def test_wrong_arguments_are_refused(as_users_run_it):
     with pytest.raises(ValueError, match="top_k_kl: labels must be the kept classes of each row"):
-        top_k_kl(STUDENT, *(x[:3] for x in top(TEACHER, 2)))
+        top_k_kl(STUDENT, top(TEACHER, 2)[0], top(TEACHER, 2)[1][:3])
     with pytest.raises(ValueError, match="universal: teacher_logits must be rows of classes, one"):
         universal(STUDENT, TEACHER[:3])

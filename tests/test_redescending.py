@@ -12,6 +12,7 @@ from jaxloss.losses.redescending import (
     cauchy,
     geman_mcclure,
     general_robust,
+    general_robust_nll,
     tukey_biweight,
     welsch,
 )
@@ -160,3 +161,34 @@ def test_an_outlier_moves_the_least_squares_fit_and_not_the_robust_one():
         for _ in range(50):
             center -= 0.5 * slope(center)
         assert abs(center) < 0.03
+
+
+@pytest.mark.parametrize(
+    ("shape", "mass"),
+    [
+        (0.0, np.pi * np.sqrt(2)),
+        (1.0, float(2 * mpmath.e * mpmath.besselk(1, 1))),
+        (2.0, np.sqrt(2 * np.pi)),
+    ],
+)
+def test_the_likelihood_has_the_mass_that_is_known(shape, mass):
+    errors = jnp.array([0.0, 0.3, -4.0, 1e10])
+    found = general_robust_nll(errors, 0 * errors, shape=shape, scale=0.5, reduction="none")
+    plain = general_robust(errors, 0 * errors, shape=shape, scale=0.5, reduction="none")
+    close(found, plain + np.log(0.5 * mass), rtol=3e-6)
+
+
+def test_shape_and_scale_are_learnt_from_data():
+    """Of normal errors with few outliers; the loss alone would make everything an outlier."""
+    errors = jax.random.normal(jax.random.key(0), (400,)).at[:8].mul(30.0)
+    at = functools.partial(general_robust_nll, errors, jnp.zeros(400))
+    grid = jnp.linspace(0, 2, 21)
+    scales = jnp.linspace(0.4, 3, 27)
+    losses = jax.jit(jax.vmap(jax.vmap(lambda a, c: at(shape=a, scale=c), (None, 0)), (0, None)))(
+        grid, scales
+    )
+    best = np.unravel_index(np.argmin(losses), losses.shape)
+    assert 0 < grid[best[0]] < 1
+    assert scales[best[1]] < 1
+    slope = jax.grad(lambda a: at(shape=a, scale=1.0))
+    assert slope(0.1) < 0 < slope(1.99)

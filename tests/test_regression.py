@@ -11,9 +11,11 @@ import pytest
 from jaxloss.losses.regression import (
     absolute,
     cosine_distance,
+    expectile,
     huber,
     log_cosh,
     quantile,
+    root_mean_squared,
     squared,
 )
 
@@ -150,3 +152,33 @@ def test_an_empty_batch_costs_nothing():
     value, slope = jax.value_and_grad(huber)(nothing, nothing)
     assert value == 0
     assert slope.shape == (0, 3)
+
+
+def test_expectile_is_least_at_the_expectile():
+    """Of 0 and 1, the tau-expectile is tau; at 1/2 the loss is half the squared error."""
+    targets = jnp.array([0.0, 1.0])
+    for tau in (0.1, 0.5, 0.9):
+        at = jax.grad(lambda x, tau=tau: expectile(jnp.full(2, x), targets, expectile=tau))
+        close(at(tau), 0, atol=1e-7)
+    p = jnp.array([0.3, -4.0, 1e10])
+    close(expectile(p, 0 * p), squared(p, 0 * p) / 2)
+    assert (slopes(expectile, [0.0, -0.0]) == 0).all()
+
+
+@pytest.mark.parametrize("size", [1e-30, 1.0, 1e30])
+def test_root_mean_squared_is_exact_at_any_scale(size):
+    error = size * jnp.array([3.0, 4.0])
+    value, slope = jax.value_and_grad(root_mean_squared)(error, 0 * error)
+    close(value, size * np.sqrt(12.5), rtol=2e-7)
+    close(slope, np.array([3, 4]) / 5 / np.sqrt(2), rtol=1e-6)
+
+
+def test_root_mean_squared_of_nothing():
+    value, slope = jax.value_and_grad(root_mean_squared)(jnp.ones((2, 3)), jnp.ones((2, 3)))
+    assert value == 0
+    assert (slope == 0).all()
+    where = jnp.array([[True, False, True], [False, False, False]])
+    p = jnp.array([[3.0, jnp.nan, 4.0], [jnp.nan] * 3])
+    value, slope = jax.value_and_grad(root_mean_squared)(p, jnp.zeros((2, 3)), where=where)
+    close(value, np.sqrt(12.5))
+    assert jnp.isfinite(slope).all()

@@ -15,6 +15,7 @@ from jaxloss.losses.relative import (
     pearson_distance,
     relative_norm,
     scaled_absolute,
+    scaled_squared,
     squared_log,
     symmetric_absolute_percentage,
 )
@@ -138,3 +139,16 @@ def test_a_perfect_prediction_costs_nothing():
         rounding = 1e-7 if loss is pearson_distance else 0  # its two sides may round differently
         assert value <= rounding**2
         assert (abs(slope) <= rounding).all()
+
+
+def test_scaled_errors_are_in_units_of_naive_ones():
+    """RMSSE of M5, by hand: changes of 1, -3 and 2 have a mean square of 14/3."""
+    history = jnp.array([5.0, 6.0, 3.0, 5.0])
+    close(naive_error(history, power=2), np.sqrt(14 / 3))
+    close(naive_error(history), 2)
+    scales = jnp.full(2, naive_error(history, power=2))
+    p, t = jnp.array([5.0, 7.0]), jnp.array([4.0, 3.0])
+    close(jnp.sqrt(scaled_squared(p, t, scales)), np.sqrt(8.5 / (14 / 3)))
+    value, slope = jax.value_and_grad(scaled_squared)(p, t, jnp.array([2.0, 0.0]))
+    assert value == 0.25
+    assert slope.tolist() == [0.5, 0]

@@ -9,6 +9,10 @@ from jaxloss.compose.conflicts import cagrad as cagrad
 from jaxloss.compose.conflicts import mgda as mgda
 from jaxloss.compose.conflicts import nash as nash
 from jaxloss.compose.conflicts import pcgrad as pcgrad
+from jaxloss.compose.difficulty import difficulty_density as difficulty_density
+from jaxloss.compose.difficulty import harmonized as harmonized
+from jaxloss.compose.difficulty import superloss as superloss
+from jaxloss.compose.fenchel_young import fenchel_young as fenchel_young
 from jaxloss.compose.gram import Gram as Gram
 from jaxloss.compose.gram import combined as combined
 from jaxloss.compose.gram import gram as gram
@@ -16,6 +20,8 @@ from jaxloss.compose.gram import term_gradients as term_gradients
 from jaxloss.compose.groups import group_dro as group_dro
 from jaxloss.compose.groups import group_means as group_means
 from jaxloss.compose.groups import worst_group as worst_group
+from jaxloss.compose.perturbing import gumbel as gumbel
+from jaxloss.compose.perturbing import perturbed_maximum as perturbed_maximum
 from jaxloss.compose.tails import cvar as cvar
 from jaxloss.compose.tails import hard_mean as hard_mean
 from jaxloss.compose.tails import tilted as tilted

@@ -196,13 +196,6 @@ def below(maximum: Float[Array, "*#shape"], x: Float[Array, "*shape"]) -> Float[
     return jnp.where(x == maximum, 0, maximum - x)
 
 
-def lead(rival: Float[Array, "*#shape"], score: Float[Array, "*#shape"]) -> Float[Array, "*shape"]:
-    """``rival - score``, but 0, and not NaN, between equal infinities."""
-    rival, score = jnp.broadcast_arrays(rival, score)
-    level = jnp.isinf(score) & (rival == score)
-    return jnp.where(level, 0, rival) - jnp.where(level, 0, score)
-
-
 def times(
     weight: float | Real[Array, "*#shape"], x: Float[Array, "*shape"]
 ) -> Float[Array, "*shape"]:

@@ -69,7 +69,7 @@ def _both_exclude(x: Float[Array, "*shape"], y: Float[Array, "*shape"]) -> Bool[
 
 
 def relative(
-    log_w: Float[Array, "*shape"], log_v: Float[Array, "*shape"], ratio: Float[Array, "*shape"]
+    log_w: Float[Array, "*shape"], log_v: Float[Array, "*#shape"], ratio: Float[Array, "*shape"]
 ) -> Float[Array, "*shape"]:
     """``w log(w / v) - w + v``, not negative, given ``log(v / w)`` to all its digits.
 

@@ -26,14 +26,36 @@ def exponential_series(order: int, x: Float[Array, "*shape"]) -> Float[Array, "*
     return total / math.factorial(order)
 
 
+def expm1_ratio(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """``expm1(x) / x``, by its series near 0."""
+    near = (x < 0.05) & (x > -0.05)
+    small, large = jnp.where(near, x, 0), jnp.where(near, 1, x)
+    series = jnp.ones_like(x)
+    for k in range(10, 0, -1):
+        series = 1 + small / (k + 1) * series
+    return jnp.where(near, series, jnp.expm1(large) / large)
+
+
+def bounded_exp(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """``e^x``, held back short of where it would leave the range of the dtype."""
+    return jnp.exp(jnp.minimum(x, math.log(float(jnp.finfo(x.dtype).max)) - 8))
+
+
 def softplus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """``log(1 + e^x)``, on each side of zero in the form whose derivatives keep their digits."""
     positive = x > 0
     return jnp.log1p(jnp.exp(jnp.where(positive, -x, x))) + jnp.where(positive, x, 0)
 
 
-def difference(x: Float[Array, "*shape"], y: Float[Array, "*#shape"]) -> Float[Array, "*shape"]:
-    """``x - y`` of two logarithms, and 0 between equal infinities."""
+def sigmoid(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """``1 / (1 + e^-x)``, the slope of :func:`softplus`, likewise."""
+    negative = x < 0
+    odds = jnp.exp(jnp.where(negative, x, -x))
+    return jnp.where(negative, odds, 1) / (1 + odds)
+
+
+def difference(x: Float[Array, "*#shape"], y: Float[Array, "*#shape"]) -> Float[Array, "*shape"]:
+    """``x - y``, but 0, and not NaN, between equal infinities."""
     equal = jnp.isinf(x) & (x == y)
     return jnp.where(equal, 0, x) - jnp.where(equal, 0, y)
 

@@ -1,5 +1,7 @@
 """Ratios of numbers that are not negative, exact in value and derivative at any scale."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -27,3 +29,15 @@ def magnitude(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     kind = jnp.finfo(x.dtype)
     near = jax.lax.reduce_precision(jax.lax.stop_gradient(x), kind.nexp, 0)
     return jnp.where(near == 0, 1, jnp.minimum(near, 2.0 ** (kind.maxexp - 2)))
+
+
+@jax.custom_jvp
+def quotient(x: Float[Array, "*shape"], scale: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """``x / scale``, with a derivative that does not divide by the square of a small scale."""
+    return x / scale
+
+
+@quotient.defjvp
+def _quotient_jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Array]:
+    ratio, (_, scale), (dx, dscale) = quotient(*primals), primals, tangents
+    return ratio, (dx - ratio * dscale) / scale

@@ -121,12 +121,14 @@ def mean_of_existing(
     return jnp.where(exists, x, 0).sum(-1) / jnp.where(count == 0, 1, count), count > 0
 
 
-def broadcast_where(name: str, where: ArrayLike, shape: tuple[int, ...]) -> Bool[Array, "..."]:
+def broadcast_where(
+    name: str, where: ArrayLike, shape: tuple[int, ...], argument: str = "where"
+) -> Bool[Array, "..."]:
     """``where`` at ``shape``; an error unless it is boolean and no larger than that."""
     dtype = jnp.result_type(where)
     if dtype != jnp.bool_:
-        raise TypeError(f"{name}: where must be boolean, got {dtype}")
-    return broadcast(name, "where", where, shape)
+        raise TypeError(f"{name}: {argument} must be boolean, got {dtype}")
+    return broadcast(name, argument, where, shape)
 
 
 def broadcast(name: str, argument: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:

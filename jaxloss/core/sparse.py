@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxloss.core.classes import below, is_label, pick
+from jaxloss.core.exponentials import expm1_ratio
 from jaxloss.core.inputs import Scalar, at_least_float32
 from jaxloss.core.summing import row_sum
 
@@ -170,19 +171,9 @@ def _sparse_nll(
     positive = rest > 0
     mass = row_sum(jnp.where(positive, jnp.where(positive, rest, 1) ** power, 0))
     log_sure = jnp.log1p(-doubt)
-    shift = -log_sure * _expm1_ratio(bend * log_sure)
+    shift = -log_sure * expm1_ratio(bend * log_sure)
     base = mass + jax.nn.relu(bend * shift * doubt + (shift - doubt))
     return below(top, score) + base / power
-
-
-def _expm1_ratio(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """``expm1(x) / x``, by its series near 0."""
-    near = (x < 0.05) & (x > -0.05)
-    small, large = jnp.where(near, x, 0), jnp.where(near, 1, x)
-    series = jnp.ones_like(x)
-    for k in range(10, 0, -1):
-        series = 1 + small / (k + 1) * series
-    return jnp.where(near, series, jnp.expm1(large) / large)
 
 
 def _is_leader(x: Float[Array, "*batch classes"]) -> Bool[Array, "*batch classes"]:

@@ -7,7 +7,6 @@ number that they are still to be multiplied with.
 """
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +18,7 @@ from jaxtyping import Array, Float
 from jaxloss.kernels.operands import (
     Moving,
     Operands,
+    Product,
     add_up,
     carried,
     chosen,
@@ -27,9 +27,10 @@ from jaxloss.kernels.operands import (
     product,
     replaced,
     unit_of,
+    waiting,
     wide,
 )
-from jaxloss.kernels.plans import BLOCKS, Plan
+from jaxloss.kernels.plans import Plan, blocks_of
 
 Rule = Callable[[Array, Any, Any, Any], Array]
 """``(logits, rows, options, link) -> one loss per row``; hashable."""
@@ -76,7 +77,8 @@ def _per_token_backward(rule: Rule, plan: Plan, kept: Any, slope: Array) -> tupl
     wanted = moving.among(operands)._replace(weights=False)
     weighed = operands._replace(weights=slope)
     _, gradient = losses_and_gradient(rule, plan, wanted, weighed)
-    return (only(wanted, gradient),)
+    results = zip(gradient, chosen(operands, wanted), strict=True)
+    return (only(wanted, [g.astype(x.dtype) for g, x in results]),)
 
 
 per_token.defvjp(_per_token_forward, _per_token_backward, symbolic_zeros=True)
@@ -85,8 +87,7 @@ per_token.defvjp(_per_token_forward, _per_token_backward, symbolic_zeros=True)
 def losses(rule: Rule, plan: Plan, operands: Operands) -> Float[Array, "*batch"]:
     """The loss of each token, not weighed."""
     if plan.placed is not None:
-        local = functools.partial(losses, rule, plan.placed.local(plan))
-        return plan.placed.per_token(local, operands)
+        return plan.placed.losses(rule, plan, operands)
     flat, batch = operands.flat(), operands.weights.shape
     dtype = plan.dtype or wide(flat.hidden)
 
@@ -103,8 +104,7 @@ def losses_and_gradient(
 ) -> tuple[Float[Array, "*batch"], list[Array]]:
     """The loss of each token, and the gradient of their weighed sum in what is wanted."""
     if plan.placed is not None:
-        local = functools.partial(losses_and_gradient, rule, plan.placed.local(plan), wanted)
-        return plan.placed.per_token_and_gradient(local, wanted, operands)
+        return plan.placed.losses_and_gradient(rule, plan, wanted, operands)
     flat = operands.flat()
     unit = unit_of(flat.hidden, flat.weights)
     tile = functools.partial(_tile, rule, plan, wanted, flat, unit)
@@ -118,7 +118,7 @@ def losses_and_gradient(
     shapes = chosen(operands, wanted)
     results = zip(gradient, shapes, strict=True)
     return found.reshape(operands.weights.shape), [
-        g.reshape(x.shape).astype(x.dtype) for g, x in results
+        g.reshape(x.shape).astype(waiting(x)) for g, x in results
     ]
 
 
@@ -149,11 +149,11 @@ def _tile(
     dhidden, dkernel = [], []
     if wanted.hidden:
         back = product(dz, kernel.astype(hidden.dtype), (1, 1), dtype) * unit
-        dhidden = [back if plan.axis is not None else back.astype(hidden.dtype)]
+        dhidden = [back if plan.axis is not None else back.astype(waiting(hidden))]
     if wanted.kernel:
         last = hidden.shape[0] == operands.hidden.shape[0] and kernel.dtype == hidden.dtype
-        kind = hidden.dtype if last and hidden.dtype != jnp.float16 else dtype
-        dkernel = [product(hidden, dz, (0, 0), kind) * unit.astype(kind)]
+        kind = waiting(hidden) if last else dtype
+        dkernel = [Product(hidden, dz, kind, unit)]
     drows, doptions, dlink = jax.tree.map(lambda g: g * unit.astype(g.dtype), (drows, *dshared))
     return (dkernel, dbias, doptions, dlink), (found, dhidden, drows)
 
@@ -188,7 +188,7 @@ def _in_place(shape: Any, z: Array, rows: Any, weights: Array) -> tuple[Array, A
 
     Left to itself, XLA gives the gradient memory of its own on a GPU.
     """
-    blocks = math.gcd(z.shape[0], BLOCKS)
+    blocks = blocks_of(z.shape[0], z.size * z.dtype.itemsize)
     if blocks == 1:
         return shape(z, rows, weights)
     tile, *others = jax.tree.map(lambda x: x.reshape(-1, blocks, *x.shape[1:]), (z, rows, weights))
@@ -198,8 +198,8 @@ def _in_place(shape: Any, z: Array, rows: Any, weights: Array) -> tuple[Array, A
         dz, *found = shape(at(tile), *jax.tree.map(at, others))
         return jax.lax.dynamic_update_index_in_dim(tile, dz, index, 1), found
 
-    tile = carried(tile, lambda tile: step(tile, jnp.arange(1)[0])[0])
-    tile, found = jax.lax.scan(step, tile, jnp.arange(blocks))
+    tile = carried(tile, lambda tile: step(tile, jnp.int32(0))[0])
+    tile, found = jax.lax.scan(step, tile, jnp.arange(blocks, dtype=jnp.int32))
     losses, (drows, dshared) = found
     losses, drows = jax.tree.map(
         lambda x: jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:]), (losses, drows)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from jaxtyping import Array, Float
 
 from jaxloss.core.inputs import at_least_float32
 from jaxloss.core.ratios import magnitude
-from jaxloss.kernels.plans import chunks_of
+from jaxloss.kernels.plans import FEATURE_PARTS, chunks_of
 
 
 class Operands(NamedTuple):
@@ -87,6 +88,14 @@ def wide(x: Array) -> Any:
     return at_least_float32(jnp.zeros((), x.dtype)).dtype
 
 
+def waiting(x: Array) -> Any:
+    """The dtype in which a gradient waits for what it is to be multiplied with: that of ``x``.
+
+    But not float16, in which what is still to be made larger may vanish.
+    """
+    return wide(x) if x.dtype == jnp.float16 else x.dtype
+
+
 def unit_of(hidden: Array, weights: Any) -> Float[Array, ""]:
     """A power of two to divide weights by, and to multiply gradients with, where they would vanish.
 
@@ -99,6 +108,54 @@ def unit_of(hidden: Array, weights: Any) -> Float[Array, ""]:
     return magnitude(functools.reduce(jnp.maximum, largest, jnp.zeros(()))).astype(dtype)
 
 
+@dataclasses.dataclass(frozen=True)
+class Product:
+    """A product ``factor * left.T @ right`` that is added to a total, and need not be stored."""
+
+    left: Array
+    right: Array
+    dtype: Any
+    factor: Array
+
+    def value(self) -> Float[Array, "features columns"]:
+        """The product by itself."""
+        return product(self.left, self.right, (0, 0), self.dtype) * self.factor.astype(self.dtype)
+
+    def added_to(self, total: Float[Array, "features columns"]) -> Float[Array, "features columns"]:
+        """``total`` plus the product.
+
+        A GPU adds up where the total is. XLA for a CPU would first store the product as a whole.
+        """
+        features = self.left.shape[1]
+        parts = math.gcd(features, FEATURE_PARTS)
+
+        def by_parts(total: Array, left: Array, right: Array) -> Array:
+            def add(index: Array, total: Array) -> Array:
+                some = jax.lax.dynamic_index_in_dim(apart, index, 1, False)
+                term = dataclasses.replace(self, left=some, right=right).value()
+                sofar = jax.lax.dynamic_index_in_dim(total, index, 0, False)
+                return jax.lax.dynamic_update_index_in_dim(total, sofar + term, index, 0)
+
+            apart = left.reshape(-1, parts, features // parts)
+            total = total.reshape(parts, features // parts, -1)
+            return jax.lax.fori_loop(0, parts, add, total).reshape(features, -1)
+
+        def at_once(total: Array, left: Array, right: Array) -> Array:
+            return total + dataclasses.replace(self, left=left, right=right).value()
+
+        return jax.lax.platform_dependent(
+            total, self.left, self.right, cpu=by_parts, default=at_once
+        )
+
+
+def _plus(total: Array, term: Array | Product) -> Array:
+    return term.added_to(total) if isinstance(term, Product) else total + term
+
+
+def _alone(terms: Any) -> Any:
+    return jax.tree.map(lambda t: t.value() if isinstance(t, Product) else t, terms)
+
+
 def add_up(
     body: Callable[[Any], tuple[Any, Any]], arrays: Any, most: int | None
 ) -> tuple[Any, Any]:
@@ -109,11 +166,13 @@ def add_up(
     by all of them. Rows that are left over are a last chunk.
 
     Args:
-        body: from some rows of the arrays to what adds up, and what has an entry for each row.
+        body: from some rows of the arrays to what adds up, arrays or :class:`Product`, and what
+            has an entry for each row.
     """
     count, size = chunks_of(jax.tree.leaves(arrays)[0].shape[0], most)
     if count == 1:
-        return body(arrays)
+        terms, entries = body(arrays)
+        return _alone(terms), entries
     whole = count * size
 
     def interleaved(x: Array) -> Array:
@@ -129,16 +188,17 @@ def add_up(
 
     def step(total: Any, index: Array) -> tuple[Any, Any]:
         terms, entries = body(chunk(index))
-        return jax.tree.map(jnp.add, total, terms), entries
+        return jax.tree.map(_plus, total, terms), entries
 
-    terms, _ = jax.eval_shape(lambda: body(chunk(0)))
-    total, entries = jax.lax.scan(step, jax.tree.map(jnp.zeros_like, terms), jnp.arange(count))
+    terms = jax.eval_shape(lambda: _alone(body(chunk(0))[0]))
+    start = jax.tree.map(jnp.zeros_like, terms)
+    total, entries = jax.lax.scan(step, start, jnp.arange(count, dtype=jnp.int32))
     entries = jax.tree.map(restored, entries)
     rest = jax.tree.map(lambda x: x[whole:], arrays)
     if not jax.tree.leaves(rest)[0].shape[0]:
         return total, entries
     terms, last = body(rest)
-    total = jax.tree.map(jnp.add, total, terms)
+    total = jax.tree.map(_plus, total, terms)
     return total, jax.tree.map(lambda x, y: jnp.concatenate([x, y]), entries, last)
 
 

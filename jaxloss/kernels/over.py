@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from jaxloss.core.inputs import Scalar
@@ -14,9 +15,7 @@ from jaxloss.kernels.plans import Plan
 from jaxloss.kernels.reducing import by_rows, head, planned
 
 
-def over_linear(
-    loss: Callable[..., Any], *, plan: Plan | None = None, memory: int | None = None
-) -> Callable[..., Array]:
+def over_linear(loss: Callable[..., Any]) -> Callable[..., Array]:
     r"""Fuse any loss on rows of logits with the output layer that makes them.
 
     .. math::
@@ -31,13 +30,12 @@ def over_linear(
             conventions: called as ``loss(logits, *arrays, reduction="none", **options)``, with
             ``where=`` if that was given, it returns one number per row. It must not look from one
             row at another, nor hold arrays of its own that are differentiated.
-        plan: how many tokens at a time, :class:`Plan`; without it, as many as suit the shapes.
-        memory: how many bytes of temporary memory the plan may take.
 
     Returns:
-        ``fused(hidden, kernel, *arrays, bias=None, classes=None, where=None, weights=None,
-        reduction="mean", **options)``. Each of the ``arrays`` has the leading axes of ``hidden``;
-        they, and the options that are numbers, may be differentiated.
+        ``fused(hidden, kernel, *arrays, bias=None, classes=None, plan=None, memory=None,
+        where=None, weights=None, reduction="mean", **options)``, as
+        :func:`jaxloss.kernels.linear_softmax_cross_entropy`. Each of the ``arrays`` has the leading
+        axes of ``hidden``; they, and the options that are numbers, may be differentiated.
 
     Example:
         >>> from jaxloss.losses import classification
@@ -46,11 +44,6 @@ def over_linear(
         >>> focal(hidden, kernel, labels, gamma=2.0)  # (1/2)^2 log 2
         Array(0.1732868, dtype=float32)
     """
-    name = "over_linear"
-    if plan is not None and plan.columns is not None:
-        raise ValueError(
-            f"{name}: plan.columns must be None, as a loss sees whole rows, got {plan}"
-        )
 
     def fused(
         hidden: Float[ArrayLike, "*batch features"],
@@ -58,12 +51,15 @@ def over_linear(
         *arrays: ArrayLike,
         bias: Float[ArrayLike, " vocabulary"] | None = None,
         classes: int | None = None,
+        plan: Plan | None = None,
+        memory: int | None = None,
         where: Bool[ArrayLike, "*#batch"] | None = None,
         weights: Real[ArrayLike, "..."] | None = None,
         reduction: Reduction = "mean",
         **options: Any,
     ) -> Float[Array, "..."]:
-        traced = {k: v for k, v in options.items() if isinstance(v, float | Array | jax.Array)}
+        numbers = float | jax.Array | np.ndarray | np.generic
+        traced = {k: v for k, v in options.items() if isinstance(v, numbers)}
         static = tuple((k, v) for k, v in options.items() if k not in traced)
         return _fused(
             loss, plan, memory, static, classes, reduction,
@@ -113,6 +109,8 @@ def _fused(
     options: dict[str, Scalar],
 ) -> Float[Array, "..."]:
     name = "over_linear"
+    if plan is not None and (plan.columns or plan.axis) is not None:
+        raise ValueError(f"{name}: plan must leave rows whole, as a loss sees them, got {plan}")
     layer = head(name, hidden, kernel, None, bias=bias, classes=classes, plan=plan, memory=memory,
                  where=where)  # fmt: skip
     batch = layer.poison.shape

@@ -5,8 +5,14 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-BLOCKS = 8
-"""Into how many parts a tile that is rewritten in place is divided."""
+BLOCKS = 16
+"""Into how many parts a tile that is rewritten in place is divided at most; a power of two."""
+
+FEATURE_PARTS = 8
+"""In how many parts a CPU adds a product to a total."""
+
+BLOCK_BYTES = 2**25
+"""How large these are at least: a GPU needs work enough for each."""
 
 FEW_TOKENS = 512
 """Below this many tokens at a time, adding up gradients costs more than making logits again."""
@@ -59,11 +65,16 @@ def needed_bytes(layer: Layer, plan: Plan) -> int:
     tile_item = wide if plan.dtype is None else jnp.dtype(plan.dtype).itemsize
     copied = 0 if item == kernel_item else item
     if plan.columns is None:
-        tile = rows * vocabulary * (tile_item if tile_item == item else tile_item + item)
-        chunks = 0 if rows == tokens else tokens * features * item
-        summed = 0 if rows == tokens or kernel_item == wide else features * vocabulary * wide
-        working = rows * vocabulary * wide // BLOCKS
-        return tile + working + chunks + summed + copied * features * vocabulary
+        tile = rows * vocabulary * tile_item
+        blocks = blocks_of(rows, tile)
+        in_place = tile if blocks == 1 else 2 * tile // blocks
+        slopes = in_place if tile_item == item else rows * vocabulary * item
+        needed = tile + slopes + copied * features * vocabulary
+        if rows == tokens:
+            return needed
+        summed = features * vocabulary * wide
+        part = summed // FEATURE_PARTS
+        return needed + 2 * tokens * features * item + (part if kernel_item == wide else summed)
     columns = min(plan.columns, vocabulary)
     tile = rows * columns * (tile_item + item)
     return tile + features * columns * (kernel_item + copied + wide) + tokens * features * wide
@@ -125,6 +136,11 @@ def _halves(size: int) -> list[int]:
     """Powers of two below ``size``, down to 16."""
     top = _power_of_two(size - 1) if size > 1 else 1
     return [2**k for k in range(top.bit_length() - 1, 3, -1)]
+
+
+def blocks_of(rows: int, size: int) -> int:
+    """Into how many equal blocks the rows of a tile of so many bytes are divided."""
+    return math.gcd(rows, min(BLOCKS, _power_of_two(size // BLOCK_BYTES)))
 
 
 def _power_of_two(size: int) -> int:

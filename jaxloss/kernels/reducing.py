@@ -61,9 +61,7 @@ def head(
     require_floating(name, hidden=hidden, kernel=kernel)
     require_rank(name, 1, wanted="one row of features per token", hidden=hidden)
     features, batch = hidden.shape[-1], hidden.shape[:-1]
-    require_rank(
-        name, 2, exact=True, wanted="one row per feature, one column per class", kernel=kernel
-    )
+    require_rank(name, 2, exact=True, wanted="features by classes", kernel=kernel)
     vocabulary = kernel.shape[1]
     require_shape(
         name, (features, vocabulary), wanted="one row per feature of hidden,", kernel=kernel
@@ -110,11 +108,10 @@ class Measured(NamedTuple):
 
     measure: Measure
     loss: Loss
-    axis: str | None
 
     def __call__(self, z: Array, rows: Any, options: Any, bounds: Any) -> Array:
         """The loss of each row."""
-        found = row_statistics(self.measure, self.axis, link(z, bounds), rows["labels"])
+        found = row_statistics(self.measure, link(z, bounds), rows["labels"])
         return self.loss(found, options)
 
 
@@ -128,7 +125,7 @@ def reduced(
 ) -> Float[Array, "..."]:
     """A loss that follows from statistics, weighed and reduced like any other."""
     plan = planned(head, per_token=reduction == "none")
-    measure = Measure(wanted, head.classes)
+    measure = Measure(wanted, head.classes, plan.axis)
     dtype = wide(head.operands.hidden)
     given = {k: None if v is None else jnp.asarray(v).astype(dtype) for k, v in options.items()}
     operands = head.operands._replace(options=given)
@@ -139,7 +136,7 @@ def reduced(
 
     def total(operands: Operands) -> Float[Array, ""]:
         if plan.columns is None:
-            return chunked.total(Measured(measure, loss, plan.axis), plan, operands)
+            return chunked.total(Measured(measure, loss), plan, operands)
         return chunked.weighed_sum(per_token(operands), operands.weights)
 
     return _reduced(head, per_token, total, operands, weights, reduction)
@@ -186,8 +183,15 @@ def _reduced(
 
 def planned(head: Head, *, per_token: bool) -> Plan:
     """The plan for these shapes."""
-    hidden, kernel = head.operands.hidden, head.operands.kernel
-    layer = Layer(
+    if head.plan is not None and head.plan.placed is not None:  # and fitted, to a device's share
+        return head.plan
+    layer = layer_of(head.operands.hidden, head.operands.kernel)
+    return fitted(head.name, layer, plan=head.plan, memory=head.memory, per_token=per_token)
+
+
+def layer_of(hidden: Array, kernel: Array) -> Layer:
+    """The sizes that a plan depends on."""
+    return Layer(
         tokens=hidden.size // max(hidden.shape[-1], 1),
         features=hidden.shape[-1],
         vocabulary=kernel.shape[1],
@@ -195,4 +199,3 @@ def planned(head: Head, *, per_token: bool) -> Plan:
         kernel_item=kernel.dtype.itemsize,
         wide=jnp.dtype(wide(hidden)).itemsize,
     )
-    return fitted(head.name, layer, plan=head.plan, memory=head.memory, per_token=per_token)

@@ -164,9 +164,8 @@ def linear_statistics(
     layer = head(name, hidden, kernel, labels, bias=bias, softcap=softcap, temperature=temperature,
                  classes=classes, plan=plan, memory=memory, where=where)  # fmt: skip
     operands = layer.operands._replace(weights=layer.poison)
-    found = streamed.statistics(
-        Measure(wanted, layer.classes), planned(layer, per_token=True), operands
-    )
+    chosen = planned(layer, per_token=True)
+    found = streamed.statistics(Measure(wanted, layer.classes, chosen.axis), chosen, operands)
     return found._replace(
         nll=None if found.nll is None else found.nll * layer.poison,
         rivals=None if found.rivals is None else found.rivals * layer.poison,

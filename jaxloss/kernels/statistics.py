@@ -69,7 +69,7 @@ class Columns(NamedTuple):
     @property
     def ids(self) -> Int[Array, "1 columns"]:
         """Of the columns, ascending."""
-        part, place = jnp.divmod(jnp.arange(self.parts * self.length), self.length)
+        part, place = jnp.divmod(jnp.arange(self.parts * self.length, dtype=jnp.int32), self.length)
         return (self.before + part * self.size + self.start + place).astype(jnp.int32)[None]
 
     @property
@@ -77,18 +77,17 @@ class Columns(NamedTuple):
         """Which of them do; None: all."""
         return None if self.classes is None else self.ids < self.classes
 
-    def of(self, x: Shaped[Array, "*shape"]) -> Shaped[Array, "..."]:
-        """These columns of an array whose last axis is the vocabulary."""
-        apart = x.reshape(*x.shape[:-1], self.parts, self.size)
-        some = jax.lax.dynamic_slice_in_dim(apart, self.start, self.length, -1)
-        return some.reshape(*x.shape[:-1], -1)
+    def of(self, x: Shaped[Array, "*lead parts size"]) -> Shaped[Array, "*lead columns"]:
+        """These columns of an array whose last two axes are the parts and what is in them."""
+        some = jax.lax.dynamic_slice_in_dim(x, self.start, self.length, -1)
+        return some.reshape(*x.shape[:-2], -1)
 
-    def put(self, x: Shaped[Array, "*shape"], some: Shaped[Array, "..."]) -> Array:
+    def put(
+        self, x: Shaped[Array, "*lead parts size"], some: Shaped[Array, "*lead columns"]
+    ) -> Shaped[Array, "*lead parts size"]:
         """``x`` with these columns replaced."""
-        apart = x.reshape(*x.shape[:-1], self.parts, self.size)
-        some = some.reshape(*x.shape[:-1], self.parts, self.length).astype(x.dtype)
-        apart = jax.lax.dynamic_update_slice_in_dim(apart, some, self.start, -1)
-        return apart.reshape(x.shape)
+        some = some.reshape(*x.shape[:-1], self.length).astype(x.dtype)
+        return jax.lax.dynamic_update_slice_in_dim(x, some, self.start, -1)
 
     def pick(self, z: Float[Array, "rows columns"], labels: Array | None) -> Float[Array, " rows"]:
         """The label's logit where the tile has it, or else 0.
@@ -222,7 +221,7 @@ def merged(one: State, other: State) -> State:
     leader = None
     if one.leader is not None and other.leader is not None:
         leader = jnp.minimum(_leading(maximum, one), _leading(maximum, other))
-    others = total.others + total.maximum - 1
+    others = total.others + (total.maximum - 1)
     return total._replace(maximum=maximum, others=others, leader=leader)
 
 
@@ -232,7 +231,7 @@ def merged_over(axis: str, state: State) -> State:
     parts, structure = jax.tree.flatten(seen_from(maximum, state))
     total = jax.tree.unflatten(structure, list(jax.lax.psum(jnp.stack(parts), axis)))
     leader = None if state.leader is None else jax.lax.pmin(_leading(maximum, state), axis)
-    others = total.others + total.maximum - 1
+    others = total.others + (total.maximum - 1)
     return total._replace(maximum=maximum, others=others, leader=leader)
 
 

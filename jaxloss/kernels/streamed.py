@@ -31,6 +31,7 @@ from jaxloss.kernels.plans import Plan, chunks_of
 from jaxloss.kernels.statistics import (
     Columns,
     Known,
+    State,
     Statistics,
     empty,
     finished,
@@ -41,7 +42,7 @@ from jaxloss.kernels.statistics import (
 )
 
 PARTS = 16
-"""Into how many equal parts the vocabulary is divided, if it can be."""
+"""Into how many equal parts the vocabulary is divided, if it can be; axes of meshes divide it."""
 
 
 class Measure(NamedTuple):
@@ -51,6 +52,17 @@ class Measure(NamedTuple):
     """names of :class:`Statistics`"""
     classes: int | None = None
     """how many columns exist; None: all"""
+    axis: Any = None
+    """the mesh axis over which the columns are divided"""
+
+    def before(self, here: int) -> Array | int:
+        """How many columns come before those of this device, if each has as many."""
+        return 0 if self.axis is None else jax.lax.axis_index(self.axis) * here
+
+    def completed(self, state: State) -> Known:
+        """The statistics of rows of which all columns here are known."""
+        whole = state if self.axis is None else merged_over(self.axis, state)
+        return finished(whole, self.wanted)
 
 
 def link(z: Float[Array, "*shape"], options: dict[str, Any]) -> Float[Array, "*shape"]:
@@ -60,46 +72,34 @@ def link(z: Float[Array, "*shape"], options: dict[str, Any]) -> Float[Array, "*s
     return z if options["temperature"] is None else z / options["temperature"]
 
 
-def row_statistics(
-    measure: Measure, axis: str | None, z: Float[Array, "rows columns"], labels: Any
-) -> Statistics:
+def row_statistics(measure: Measure, z: Float[Array, "rows columns"], labels: Any) -> Statistics:
     """Of whole rows of logits, or of what this device has of them along a mesh axis."""
-    found: Any = _row_statistics(measure, axis, z, labels)
+    found: Any = _row_statistics(measure, z, labels)
     return found
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _row_statistics(measure: Measure, axis: str | None, z: Array, labels: Any) -> Statistics:
-    return _of_rows(measure, axis, z, labels).statistics
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _row_statistics(measure: Measure, z: Array, labels: Any) -> Statistics:
+    return _rows_forward(measure, z, labels)[0]
 
 
-def _of_rows(measure: Measure, axis: str | None, z: Array, labels: Any) -> Known:
-    state = of_tile(z, labels, _whole(measure, axis, z.shape[1]), measure.wanted)
-    return finished(state if axis is None else merged_over(axis, state), measure.wanted)
+def _rows_forward(measure: Measure, z: Array, labels: Any) -> tuple[Statistics, Any]:
+    found = measure.completed(of_tile(z, labels, _all(measure, z), measure.wanted))
+    return found.statistics, (z, labels, found)
 
 
-def _whole(measure: Measure, axis: str | None, here: int) -> Columns:
-    """All columns that this device has."""
-    before = 0 if axis is None else jax.lax.axis_index(axis) * here
-    return Columns(0, here, parts=1, size=here, before=before, classes=measure.classes)
-
-
-def _row_statistics_forward(
-    measure: Measure, axis: str | None, z: Array, labels: Any
-) -> tuple[Statistics, Any]:
-    known = _of_rows(measure, axis, z, labels)
-    return known.statistics, (z, labels, known)
-
-
-def _row_statistics_backward(
-    measure: Measure, axis: str | None, kept: Any, cotangent: Statistics
-) -> tuple[Array, None]:
-    z, labels, known = kept
+def _rows_backward(measure: Measure, kept: Any, cotangent: Statistics) -> tuple[Array, None]:
+    z, labels, found = kept
     cotangent = cotangent._replace(prediction=None)
-    return slope(z, labels, _whole(measure, axis, z.shape[1]), known, cotangent), None
+    return slope(z, labels, _all(measure, z), found, cotangent), None
 
 
-_row_statistics.defvjp(_row_statistics_forward, _row_statistics_backward)
+def _all(measure: Measure, z: Array) -> Columns:
+    here = z.shape[1]
+    return Columns(0, here, 1, here, measure.before(here), measure.classes)
+
+
+_row_statistics.defvjp(_rows_forward, _rows_backward)
 
 
 def statistics(measure: Measure, plan: Plan, operands: Operands) -> Statistics:
@@ -134,26 +134,29 @@ _statistics.defvjp(_forward, _backward, symbolic_zeros=True)
 def known(measure: Measure, plan: Plan, operands: Operands) -> Known:
     """The statistics, and what their gradient needs again."""
     if plan.placed is not None:
-        local = functools.partial(known, measure, plan.placed.local(plan))
-        return plan.placed.per_token(local, operands)
+        return plan.placed.known(measure, plan, operands)
     flat, batch = operands.flat(), operands.weights.shape
+    start = empty(flat.weights.shape, wide(flat.hidden), measure.wanted)
+    before = measure.before(flat.kernel.shape[1])
+    found = measure.completed(seen(measure, plan, flat, start, before))
+    return jax.tree.map(lambda x: x.reshape(batch), found)
 
-    def tile(part: tuple[Array, Any]) -> tuple[tuple[()], Known]:
-        hidden, rows = part
 
-        def more(state: Any, columns: Columns) -> Any:
-            z = _slice(flat, hidden, columns, plan)
+def seen(measure: Measure, plan: Plan, flat: Operands, state: State, before: Array | int) -> State:
+    """What is known of the rows after the columns here, of which so many come before."""
+    apart = _apart(flat)
+
+    def tile(part: tuple[Array, Any, State]) -> tuple[tuple[()], State]:
+        hidden, rows, state = part
+
+        def more(state: State, columns: Columns) -> State:
+            z = _slice(apart, hidden, columns, plan)
             z = link(z.astype(wide(hidden)), flat.link)
             return merged(state, of_tile(z, rows["labels"], columns, measure.wanted))
 
-        start = empty(hidden.shape[:1], wide(hidden), measure.wanted)
-        state = _over_slices(more, start, measure, plan, flat.kernel.shape[1])
-        if plan.axis is not None:
-            state = merged_over(plan.axis, state)
-        return (), finished(state, measure.wanted)
+        return (), _over_slices(more, state, measure, plan, apart.kernel, before)
 
-    _, found = add_up(tile, (flat.hidden, flat.rows), plan.tokens)
-    return jax.tree.map(lambda x: x.reshape(batch), found)
+    return add_up(tile, (flat.hidden, flat.rows, state), plan.tokens)[1]
 
 
 def pulled_back(
@@ -166,17 +169,38 @@ def pulled_back(
 ) -> list[Array]:
     """The gradient in what is wanted, from that in the statistics."""
     if plan.placed is not None:
-        local = functools.partial(pulled_back, measure, plan.placed.local(plan), wanted)
-        return plan.placed.gradient(local, wanted, operands, found, cotangent)
-    flat, dtype = operands.flat(), wide(operands.hidden)
+        return plan.placed.pulled_back(measure, plan, wanted, operands, found, cotangent)
+    flat = operands.flat()
     found, cotangent = jax.tree.map(lambda x: x.reshape(-1), (found, cotangent))
-    unit = unit_of(operands.hidden, cotangent)
+    before = measure.before(flat.kernel.shape[1])
+    hidden, kernel, bias, bounds = slopes(measure, plan, wanted, flat, found, cotangent, before)
+    if plan.axis is not None:
+        hidden, bounds = jax.lax.psum((hidden, bounds), plan.axis)
+    gradient = zip([*hidden, *kernel, *bias, *bounds], chosen(operands, wanted), strict=True)
+    return [g.reshape(x.shape).astype(x.dtype) for g, x in gradient]
+
+
+def slopes(
+    measure: Measure,
+    plan: Plan,
+    wanted: Operands,
+    flat: Operands,
+    found: Known,
+    cotangent: Statistics,
+    before: Array | int,
+) -> tuple[list[Array], list[Array], list[Array], list[Array]]:
+    """The gradients in hidden states, kernel, bias and link by way of the columns here.
+
+    Each is a list, empty if it is not wanted. The first is a share of what all columns contribute.
+    """
+    apart, dtype = _apart(flat), wide(flat.hidden)
+    unit = unit_of(flat.hidden, cotangent)
     cotangent = jax.tree.map(lambda x: x / unit, cotangent)
     arrays = (flat.hidden, flat.rows, found, cotangent)
 
     def tile(columns: Columns, part: Any) -> tuple[Any, Any]:
         hidden, rows, known, cotangent = part
-        raw = _slice(flat, hidden, columns, plan).astype(dtype)
+        raw = _slice(apart, hidden, columns, plan).astype(dtype)
         z, back = jax.vjp(link, raw, flat.link)
         draw, dlink = back(slope(z, rows["labels"], columns, known, cotangent))
         dbias = [draw.sum(0) * unit] if wanted.bias else []
@@ -185,13 +209,13 @@ def pulled_back(
         if wanted.kernel:
             dkernel = [product(hidden, draw, (0, 0), dtype) * unit]
         if wanted.hidden:
-            part = columns.of(flat.kernel).astype(hidden.dtype)
+            part = columns.of(apart.kernel).astype(hidden.dtype)
             dhidden = [product(draw, part, (1, 1), dtype) * unit]
         dlink = [g * unit for g in chosen(dlink, wanted.link)]
         return (dkernel, dbias, dlink), dhidden
 
-    def more(found: Any, columns: Columns) -> Any:
-        dhidden, dkernel, dbias, dlink = found
+    def more(sofar: Any, columns: Columns) -> Any:
+        dhidden, dkernel, dbias, dlink = sofar
         (kernel, bias, links), hidden = add_up(
             functools.partial(tile, columns), arrays, plan.tokens
         )
@@ -201,16 +225,13 @@ def pulled_back(
 
     start = (
         [jnp.zeros(flat.hidden.shape, dtype)] if wanted.hidden else [],
-        [jnp.zeros_like(flat.kernel)] if wanted.kernel else [],
-        [jnp.zeros_like(flat.bias)] if wanted.bias else [],
+        [jnp.zeros_like(apart.kernel)] if wanted.kernel else [],
+        [jnp.zeros_like(apart.bias)] if wanted.bias else [],
         [jnp.zeros_like(x) for x in chosen(flat.link, wanted.link)],
     )
-    dhidden, dkernel, dbias, dlink = _over_slices(more, start, measure, plan, flat.kernel.shape[1])
-    if plan.axis is not None:
-        dhidden, dlink = jax.lax.psum((dhidden, dlink), plan.axis)
-    gradient = [*dhidden, *dkernel, *dbias, *dlink]
-    shapes = zip(gradient, chosen(operands, wanted), strict=True)
-    return [g.reshape(x.shape).astype(x.dtype) for g, x in shapes]
+    dhidden, dkernel, dbias, dlink = _over_slices(more, start, measure, plan, apart.kernel, before)
+    dkernel, dbias = jax.tree.map(lambda g: g.reshape(*g.shape[:-2], -1), (dkernel, dbias))
+    return dhidden, dkernel, dbias, dlink
 
 
 def _slice(
@@ -222,29 +243,41 @@ def _slice(
     return logits(hidden, columns.of(operands.kernel), bias, dtype)
 
 
-def _over_slices(
-    more: Callable[[Any, Columns], Any], start: Any, measure: Measure, plan: Plan, vocabulary: int
-) -> Any:
-    """Carry something from slice to slice of the vocabulary, what is left over being the last.
+def _apart(operands: Operands) -> Operands:
+    """The vocabulary as two axes: equal parts, and what is in each.
 
-    A slice is a stretch of each of up to 16 parts, so that devices that hold whole parts have a
-    share in every slice: the kernel stays where it is.
+    A slice is a stretch of each part. So devices that hold whole parts have a share in every slice,
+    and the kernel stays where it is.
     """
-    parts = math.gcd(vocabulary, PARTS)
-    size = vocabulary // parts
+    parts = math.gcd(operands.kernel.shape[-1], PARTS)
+    kernel, bias = jax.tree.map(
+        lambda x: x.reshape(*x.shape[:-1], parts, -1), (operands.kernel, operands.bias)
+    )
+    return operands._replace(kernel=kernel, bias=bias)
+
+
+def _over_slices(
+    more: Callable[[Any, Columns], Any],
+    start: Any,
+    measure: Measure,
+    plan: Plan,
+    kernel: Float[Array, "features parts size"],
+    before: Array | int,
+) -> Any:
+    """Carry something from slice to slice of the vocabulary, what is left over being the last."""
+    parts, size = kernel.shape[-2:]
     most = None if plan.columns is None else max(1, plan.columns // parts)
     count, length = chunks_of(size, most)
-    before = 0 if plan.axis is None else jax.lax.axis_index(plan.axis) * vocabulary
     columns = functools.partial(
         Columns, parts=parts, size=size, before=before, classes=measure.classes
     )
 
-    def step(found: Any, index: Array) -> tuple[Any, None]:
-        return more(found, columns(index * length, length)), None
+    def step(sofar: Any, index: Array) -> tuple[Any, None]:
+        return more(sofar, columns(index * length, length)), None
 
     if count == 1:
         return more(start, columns(0, size))
     start = carried(start, lambda start: more(start, columns(0, length)))
-    found, _ = jax.lax.scan(step, start, jnp.arange(count))
+    found, _ = jax.lax.scan(step, start, jnp.arange(count, dtype=jnp.int32))
     rest = size - count * length
     return more(found, columns(count * length, rest)) if rest else found

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
 
 from jaxloss.core.checks import check_positive, check_unit_interval
-from jaxloss.core.classes import is_label, lead, pick, times
+from jaxloss.core.classes import is_label, pick, times
 from jaxloss.core.compiling import compiled
+from jaxloss.core.exponentials import difference
 from jaxloss.core.inputs import Scalar, at_least_float32, labeled, rows
 from jaxloss.core.reducing import Reduction, reduce
 
@@ -127,7 +128,7 @@ def weston_watkins(
     logits, labels, poison = labeled(name, logits, labels, where)
     power = check_positive(name, "power", power)
     score = at_least_float32(pick(logits, labels))[..., None]
-    short = margin + lead(at_least_float32(logits), score)
+    short = margin + difference(at_least_float32(logits), score)
     charged = (short > 0) & ~is_label(logits, labels)
     loss = jnp.where(charged, jnp.where(charged, short, 1) ** power, 0).sum(-1) / logits.shape[-1]
     return reduce(name, loss * poison, where, weights, reduction)
@@ -168,7 +169,7 @@ def multilabel_margin(
     name = "multilabel_margin"
     scores, actual = rows(name, where, logits=logits, targets=targets)
     actual = check_unit_interval(name, "targets", actual)
-    short = jax.nn.relu(margin + lead(scores[..., None, :], scores[..., :, None]))
+    short = jax.nn.relu(margin + difference(scores[..., None, :], scores[..., :, None]))
     pairs = times(actual[..., :, None] * (1 - actual[..., None, :]), short)
     loss = pairs.sum((-2, -1)) / max(scores.shape[-1], 1)
     return reduce(name, loss, where, weights, reduction)
@@ -179,4 +180,4 @@ def _strongest_rival(
 ) -> Float[Array, "*batch"]:
     """By how much the strongest other class leads the label; ``-inf`` if there is no other."""
     rivals = jnp.where(is_label(logits, labels), -jnp.inf, logits).max(-1)
-    return lead(at_least_float32(rivals), at_least_float32(pick(logits, labels)))
+    return difference(at_least_float32(rivals), at_least_float32(pick(logits, labels)))

@@ -52,7 +52,7 @@ def clip(
 
     Args:
         embeddings, other_embeddings: of the images and the texts, or of any two kinds; row i of
-            both shows the same thing.
+            both show the same thing.
         temperature: positive; 0.07 is what the paper begins with.
         label_smoothing: the share of the truth, in [0, 1], spread evenly over all candidates.
         where, weights, reduction: see :func:`jaxloss.core.reducing.reduce`; a pair that does not
@@ -107,7 +107,7 @@ def siglip(
 
     Args:
         embeddings, other_embeddings: of the images and the texts, or of any two kinds; row i of
-            both shows the same thing.
+            both show the same thing.
         temperature, bias: of the logits, to be learned; the defaults are what the paper begins
             with. The temperature is positive.
         where, weights, reduction: see :func:`jaxloss.core.reducing.reduce`; a pair that does not

@@ -14,7 +14,8 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from jaxloss.core.checks import check_not_negative, check_positive
 from jaxloss.core.compiling import compiled
-from jaxloss.core.exponentials import exponential_series
+from jaxloss.core.counting import negative_binomial_nll, poisson_nll
+from jaxloss.core.gamma_functions import stirling_rest
 from jaxloss.core.inputs import Scalar, masked, same_shape, selection
 from jaxloss.core.reducing import Reduction, reduce
 
@@ -49,7 +50,7 @@ def poisson(
     """
     name = "poisson"
     (log_rate,), count = _inputs(name, where, target_counts, log_rates=log_rates)
-    return reduce(name, _poisson(log_rate, count), where, weights, reduction)
+    return reduce(name, poisson_nll(log_rate, count), where, weights, reduction)
 
 
 @compiled("reduction")
@@ -90,7 +91,7 @@ def negative_binomial(
     (log_rate, concentration), count = _inputs(
         name, where, target_counts, log_rates=log_rates, concentrations=concentrations
     )
-    loss = _negative_binomial(log_rate, concentration, count)
+    loss = negative_binomial_nll(log_rate, concentration, count)
     return reduce(name, loss, where, weights, reduction)
 
 
@@ -129,7 +130,7 @@ def zero_inflated_poisson(
     (log_rate, zero_logit), count = _inputs(
         name, where, target_counts, log_rates=log_rates, zero_logits=zero_logits
     )
-    loss = _zero_inflated(zero_logit, _poisson(log_rate, count), count)
+    loss = _zero_inflated(zero_logit, poisson_nll(log_rate, count), count)
     return reduce(name, loss, where, weights, reduction)
 
 
@@ -170,7 +171,7 @@ def zero_inflated_negative_binomial(
     (log_rate, concentration, zero_logit), count = _inputs(
         name, where, target_counts, **parameters, zero_logits=zero_logits
     )
-    loss = _zero_inflated(zero_logit, _negative_binomial(log_rate, concentration, count), count)
+    loss = _zero_inflated(zero_logit, negative_binomial_nll(log_rate, concentration, count), count)
     return reduce(name, loss, where, weights, reduction)
 
 
@@ -215,7 +216,7 @@ def gamma(
     amount = check_positive(name, "target_amounts", masked(amount, selected, fill=1))
     surprise = jnp.log(amount) - log_mean
     loss = concentration * (jnp.expm1(surprise) - surprise) + jnp.log(amount)
-    loss += _stirling_rest(concentration) + jnp.log(2 * math.pi / concentration) / 2
+    loss += stirling_rest(concentration) + jnp.log(2 * math.pi / concentration) / 2
     return reduce(name, loss, where, weights, reduction)
 
 
@@ -278,50 +279,6 @@ def _inputs(
     return predicted, check_not_negative(name, "target_counts", masked(count, selected))
 
 
-def _poisson(
-    log_rate: Float[Array, "*shape"], count: Float[Array, "*shape"]
-) -> Float[Array, "*shape"]:
-    """Half the deviance, and Stirling's formula for the rest; without counts, the rate."""
-    none = count == 0
-    some = jnp.where(none, 1, count)
-    surprise = jnp.where(none, 0, log_rate) - jnp.log(some)
-    near = jnp.abs(surprise) < 1
-    small, large = jnp.where(near, surprise, 0), jnp.where(near, 0, surprise)
-    # Farther off the rate itself, since the rounding of its logarithm's distance would show.
-    far = jnp.exp(jnp.where(near | none, 0, log_rate)) - some - some * large
-    deviance = jnp.where(near, some * small * small * exponential_series(2, small), far)
-    rest = jnp.log(2 * math.pi * some) / 2 + _stirling_rest(some)
-    return jnp.where(none, jnp.exp(jnp.where(none, log_rate, 0)), deviance + rest)
-
-
-def _negative_binomial(
-    log_rate: Float[Array, "*shape"],
-    concentration: Float[Array, "*shape"],
-    count: Float[Array, "*shape"],
-) -> Float[Array, "*shape"]:
-    """As :func:`_poisson`; half the deviance is here a sum over counts and concentration."""
-    none = count == 0
-    some = jnp.where(none, 1, count)
-    total, log_rest = concentration + some, jnp.log(concentration)
-    surprise = jnp.where(none, 0, log_rate) - jnp.log(some)
-    deviance = concentration * _log_blend(some / total, concentration / total, surprise)
-    deviance += some * _log_blend(concentration / total, some / total, -surprise)
-    rest = (jnp.log(2 * math.pi * some) + jnp.log(total) - log_rest) / 2
-    rest += _stirling_rest(some) + _stirling_rest(concentration) - _stirling_rest(total)
-    nothing = concentration * jax.nn.softplus(log_rate - log_rest)
-    return jnp.where(none, nothing, deviance + rest)
-
-
-def _log_blend(
-    share: Float[Array, "*shape"], rest: Float[Array, "*shape"], x: Float[Array, "*shape"]
-) -> Float[Array, "*shape"]:
-    """``log(rest + share * exp(x))``, of shares that add up to one: zero for ``x`` zero."""
-    excess = share * jnp.expm1(jnp.minimum(x, 80))
-    near = (excess > -0.5) & (x < 80)
-    far = jnp.logaddexp(jnp.log(rest), jnp.log(share) + jnp.where(near, 0, x))
-    return jnp.where(near, jnp.log1p(jnp.where(near, excess, 0)), far)
-
-
 def _zero_inflated(
     zero_logit: Float[Array, "*shape"],
     loss: Float[Array, "*shape"],
@@ -335,25 +292,6 @@ def _zero_inflated(
     low = -jnp.log1p(jnp.where(near, excess, 0))
     high = jax.nn.softplus(zero_logit) - jnp.logaddexp(zero_logit, -nothing)
     return jnp.where(none, jnp.where(near, low, high), jax.nn.softplus(zero_logit) + loss)
-
-
-def _stirling_rest(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    r"""What Stirling's formula leaves of :math:`\log \Gamma(x)`, some :math:`1 / (12 x)`.
-
-    That is :math:`\log \Gamma(x) - (x - \frac12) \log x + x - \frac12 \log 2 \pi`: by its
-    asymptotic series from 6 on, below by six steps of the recurrence.
-    """
-    small = x < 6
-    lower = jnp.where(small, x, 1)
-    steps = [(n + 0.5) * jnp.log1p(1 / n) - 1 for n in (lower + k for k in range(6))]
-    start = jnp.where(small, lower + 6, x)
-    square = 1 / start / start
-    series = -3617 / 122400
-    for coefficient in (
-        1 / 156, -691 / 360360, 1 / 1188, -1 / 1680, 1 / 1260, -1 / 360, 1 / 12
-    ):  # fmt: skip
-        series = coefficient + series * square
-    return series / start + jnp.where(small, sum(steps), 0)
 
 
 @jax.custom_jvp

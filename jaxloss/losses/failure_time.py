@@ -12,19 +12,17 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.scipy.special import log_ndtr, ndtr
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
-from jaxloss.core.checks import check_not_negative, check_positive
+from jaxloss.core.checks import check_not_negative, check_positive, require_same_shape
 from jaxloss.core.compiling import compiled
 from jaxloss.core.exponentials import exponential_series
 from jaxloss.core.inputs import masked, same_shape, selection
 from jaxloss.core.preconditions import check
 from jaxloss.core.reducing import Reduction, reduce
+from jaxloss.core.tails import log_complement, logistic_between, normal_before, normal_between
 
 HALF_LOG_2_PI = math.log(2 * math.pi) / 2
-NODES, SHARES = (tuple(map(float, x)) for x in np.polynomial.legendre.leggauss(16))
 
 
 @compiled("reduction")
@@ -201,6 +199,53 @@ def log_logistic(
     return reduce(name, loss, where, weights, reduction)
 
 
+@compiled("reduction")
+def hazard(
+    log_hazards: Real[ArrayLike, "*shape"],
+    cumulative_hazards: Real[ArrayLike, "*shape"],
+    events: Bool[ArrayLike, "*shape"] | Real[ArrayLike, "*shape"],
+    *,
+    where: Bool[ArrayLike, "*#shape"] | None = None,
+    weights: Real[ArrayLike, "..."] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""Negative log-likelihood of survival, of any hazard that a model can integrate.
+
+    .. math::
+        \ell = H(t) - d \log h(t), \qquad H(t) = \int_0^t h(u)\, du
+
+    For a network of the time, its integral by a quadrature of the caller's, or as the network
+    whose derivative is the hazard. With constant hazard :func:`exponential`. The unreduced shape
+    is that of ``log_hazards``.
+
+    Args:
+        log_hazards: :math:`\log h`, at the time of the event or of the last observation.
+        cumulative_hazards: :math:`H`, until then; not negative.
+        events: :math:`d`, 1 where the event happened, 0 where observation ended without.
+        where, weights, reduction: see :func:`jaxloss.core.reducing.reduce`.
+
+    Example:
+        >>> hazard(jnp.zeros(2), jnp.full(2, 3.0), jnp.array([1, 0]), reduction="none")
+        Array([3., 3.], dtype=float32)
+
+    Reference:
+        Cox & Oakes, "Analysis of Survival Data", 1984.
+    """
+    name = "hazard"
+    require_same_shape(name, log_hazards=log_hazards, events=events)
+    event = jnp.asarray(events)
+    event = event.astype(jnp.int32) if event.dtype == jnp.bool_ else event
+    log_hazard, total, event = same_shape(
+        name, log_hazards=log_hazards, cumulative_hazards=cumulative_hazards, events=event
+    )
+    selected = selection(name, where, total.shape)
+    log_hazard, event = masked(log_hazard, selected), masked(event, selected)
+    total = check_not_negative(name, "cumulative_hazards", masked(total, selected))
+    event = check(event, (event == 0) | (event == 1), f"{name}: events must be 0 or 1")
+    loss = total - jnp.where(event != 0, log_hazard, 0)
+    return reduce(name, loss, where, weights, reduction)
+
+
 class _Errors(NamedTuple):
     """A distribution of standardized errors: four negative logarithms of its probabilities."""
 
@@ -254,13 +299,6 @@ def _nll(
     return jnp.where(observed, density, censored)
 
 
-def _log_complement(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """``log(1 - e^-x)`` for ``x > 0``."""
-    near = x < 0.7
-    low = jnp.log(-jnp.expm1(-jnp.where(near, x, 0.5)))
-    return jnp.where(near, low, jnp.log1p(-jnp.exp(-jnp.where(near, 1, x))))
-
-
 def _minimum_before(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """``-log(1 - exp(-exp(z)))``; far below 0 that is ``-z``."""
     early, late = z < 0, z > 10
@@ -270,35 +308,7 @@ def _minimum_before(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def _minimum_between(z: Float[Array, "*shape"], width: Float[Array, "*shape"]) -> Array:
-    return jnp.exp(z) + _minimum_before(z + width + _log_complement(width))
-
-
-def _logistic_between(z: Float[Array, "*shape"], width: Float[Array, "*shape"]) -> Array:
-    return jax.nn.softplus(z) + jax.nn.softplus(-(z + width)) - _log_complement(width)
-
-
-def _normal_between(z: Float[Array, "*shape"], width: Float[Array, "*shape"]) -> Array:
-    """Seen from the middle, on the side of the lower tail: by quadrature if the interval is narrow.
-
-    Where it is not, the probability below its start is less than a fiftieth of that below its end.
-    """
-    middle = z + width / 2
-    middle = jnp.where(middle > 0, -middle, middle)
-    narrow = width * (1 - middle) < 4
-    m, w = jnp.where(narrow, middle, 0), jnp.where(narrow, width, 1)
-    steps = [w / 2 * node for node in NODES]
-    terms = [c * jnp.exp(-s * (m + s / 2)) for c, s in zip(SHARES, steps, strict=True)]
-    near = m * m / 2 + HALF_LOG_2_PI - jnp.log(w / 2) - jnp.log(sum(terms))
-    m, w = jnp.where(narrow, -2, middle), jnp.where(narrow, 4, width)
-    below, until = _normal_before(m - w / 2), _normal_before(m + w / 2)
-    return jnp.where(narrow, near, until - _log_complement(below - until))
-
-
-def _normal_before(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Not by ``log_ndtr`` above 0: up to 5 it takes the logarithm of nearly one."""
-    low = z < 0
-    late = -jnp.log1p(-ndtr(-jnp.where(low, 1, z)))
-    return jnp.where(low, -log_ndtr(jnp.where(low, z, -1)), late)
+    return jnp.exp(z) + _minimum_before(z + width + log_complement(width))
 
 
 MINIMUM = _Errors(
@@ -308,11 +318,11 @@ LOGISTIC = _Errors(
     at=lambda z: jax.nn.softplus(z) + jax.nn.softplus(-z),
     after=jax.nn.softplus,
     before=lambda z: jax.nn.softplus(-z),
-    between=_logistic_between,
+    between=logistic_between,
 )
 NORMAL = _Errors(
     at=lambda z: z * z / 2 + HALF_LOG_2_PI,
-    after=lambda z: _normal_before(-z),
-    before=_normal_before,
-    between=_normal_between,
+    after=lambda z: normal_before(-z),
+    before=normal_before,
+    between=normal_between,
 )

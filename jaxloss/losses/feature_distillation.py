@@ -6,7 +6,7 @@ student's go through a learnt projection first. As a rule the teacher's are cons
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
@@ -204,9 +204,7 @@ class _Maps(NamedTuple):
     exists: Bool[Array, " batch"] | None  # whether there is any
 
 
-def _maps(
-    name: str, where: Bool[ArrayLike, "#batch *#space"] | None, **features: ArrayLike
-) -> _Maps:
+def _maps(name: str, where: Bool[ArrayLike, "#batch *#space"] | None, **features: Any) -> _Maps:
     """Check and mask features over the same places."""
     require_real(name, **features)
     wanted = "of shape (batch, *space, channels) with at least one axis of space"

@@ -122,7 +122,7 @@ def z_cross_entropy(
     logits: Float[ArrayLike, "*batch classes"],
     labels: Int[ArrayLike, "*batch"],
     *,
-    z_weight: Scalar = 1e-4,
+    z_loss: Scalar = 1e-4,
     label_smoothing: Scalar | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     weights: Real[ArrayLike, "..."] | None = None,
@@ -137,14 +137,14 @@ def z_cross_entropy(
     The cross-entropy plus :func:`z_loss`. The unreduced shape is ``*batch``.
 
     Args:
-        z_weight: :math:`w`, not negative.
+        z_loss: :math:`w`, not negative.
         label_smoothing: the probability mass taken from the label and spread evenly over all
             classes; in [0, 1].
         where, weights, reduction: see :func:`jaxloss.core.reducing.reduce`. A label whose
             ``where`` is false may hold any integer; any other label outside [0, C) gives NaN.
 
     Example:
-        >>> z_cross_entropy(jnp.array([[3.0, 3.0]]), jnp.array([0]), z_weight=0.1)
+        >>> z_cross_entropy(jnp.array([[3.0, 3.0]]), jnp.array([0]), z_loss=0.1)
         Array(2.05708..., dtype=float32)
 
     Reference:
@@ -153,7 +153,7 @@ def z_cross_entropy(
     name = "z_cross_entropy"
     logits, labels, poison = labeled(name, logits, labels, where)
     loss = smoothed_nll(logits, labels, label_smoothing) * poison
-    loss += times(jnp.asarray(z_weight, loss.dtype), squared_log_partition(logits))
+    loss += times(jnp.asarray(z_loss, loss.dtype), squared_log_partition(logits))
     return reduce(name, loss, where, weights, reduction)
 
 

@@ -5,7 +5,6 @@ densities they may be negative, and change with the unit of the targets.
 """
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +12,9 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from jaxloss.core.checks import check_positive, require_rank, require_shape
 from jaxloss.core.compiling import compiled
+from jaxloss.core.gamma_functions import gamma_step
 from jaxloss.core.inputs import Scalar, masked, modulus, promoted, same_shape, selection
+from jaxloss.core.ratios import quotient
 from jaxloss.core.reducing import Reduction, reduce
 
 HALF_LOG_2_PI = math.log(2 * math.pi) / 2
@@ -133,7 +134,7 @@ def student_t(
     far = jnp.abs(ratio) * float(jnp.finfo(ratio.dtype).eps) > jnp.sqrt(df)
     near, distance = jnp.where(far, 0, ratio), jnp.where(far, jnp.abs(ratio), 1)
     tail = jnp.where(far, 2 * jnp.log(distance) - jnp.log(df), jnp.log1p(near * near / df))
-    loss = (df + 1) / 2 * tail + jnp.log(scale) + HALF_LOG_2_PI - _gamma_step(df / 2)
+    loss = (df + 1) / 2 * tail + jnp.log(scale) + HALF_LOG_2_PI - gamma_step(df / 2)
     return reduce("student_t", loss, where, weights, reduction)
 
 
@@ -177,7 +178,7 @@ def log_normal(
     predicted, scale = masked(predicted, selected), masked(scale, selected, fill=1)
     scale = check_positive(name, "scales", scale)
     logarithm = jnp.log(check_positive(name, "target_amounts", masked(actual, selected, fill=1)))
-    ratio = _quotient(logarithm - predicted, scale)
+    ratio = quotient(logarithm - predicted, scale)
     loss = ratio * ratio / 2 + jnp.log(scale) + logarithm + HALF_LOG_2_PI
     return reduce(name, loss, where, weights, reduction)
 
@@ -233,6 +234,65 @@ def multivariate_gaussian(
 
 
 @compiled("reduction")
+def low_rank_gaussian(
+    predictions: Real[ArrayLike, "*batch features"],
+    scales: Real[ArrayLike, "*batch features"],
+    factors: Real[ArrayLike, "*batch features rank"],
+    targets: Real[ArrayLike, "*batch features"],
+    *,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    weights: Real[ArrayLike, "..."] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""Negative log-likelihood of a normal distribution of vectors that share a few causes.
+
+    .. math::
+        \ell = \frac12 e^\top \Sigma^{-1} e + \frac12 \log \det 2 \pi \Sigma, \qquad
+        \Sigma = \operatorname{diag}(\sigma)^2 + F F^\top, \quad
+        e = \text{targets} - \text{predictions}
+
+    :func:`multivariate_gaussian` of many features with few parameters: time grows with the
+    features times the square of the rank. The unreduced shape is ``*batch``.
+
+    Args:
+        scales: :math:`\sigma`, standard deviations of what features do not share; positive.
+        factors: :math:`F`, how far each shared cause moves each feature.
+        where, weights, reduction: see :func:`jaxloss.core.reducing.reduce`.
+
+    Example:
+        >>> shared = jnp.ones((2, 1))
+        >>> low_rank_gaussian(jnp.zeros(2), jnp.ones(2), shared, jnp.ones(2))
+        Array(2.7205..., dtype=float32)
+
+    Reference:
+        Salinas et al., "High-Dimensional Multivariate Forecasting with Low-Rank Gaussian Copula
+        Processes", 2019.
+    """
+    name = "low_rank_gaussian"
+    require_rank(name, 1, wanted="rows of features", predictions=predictions)
+    predicted, scale, actual = same_shape(
+        name, predictions=predictions, scales=scales, targets=targets
+    )
+    rank = jnp.shape(factors)[-1:]
+    require_shape(name, (*predicted.shape, *rank), wanted="one matrix per row,", factors=factors)
+    predicted, scale, actual, factor = promoted(predicted, scale, actual, factors)
+    selected = selection(name, where, predicted.shape[:-1])
+    scale = check_positive(name, "scales", masked(scale, selected, fill=1))
+    ratio = quotient(masked(actual - predicted, selected), scale)
+    factor = masked(factor, selected) / scale[..., None]
+    inner = jnp.swapaxes(factor, -1, -2) @ factor
+    identity = jnp.broadcast_to(jnp.eye(*rank, dtype=inner.dtype), inner.shape)
+    root = jnp.linalg.cholesky(identity + inner)
+    projected = jnp.swapaxes(factor, -1, -2) @ ratio[..., None]
+    cause = jax.scipy.linalg.cho_solve((root, True), projected)
+    # The distance from the best causes, and of those from none: a difference would cancel.
+    rest = ratio - (factor @ cause).squeeze(-1)
+    loss = ((rest * rest / 2) + jnp.log(scale) + HALF_LOG_2_PI).sum(-1)
+    loss += (cause * cause / 2).sum((-2, -1)) + jnp.log(root.diagonal(0, -2, -1)).sum(-1)
+    return reduce(name, loss, where, weights, reduction)
+
+
+@compiled("reduction")
 def gaussian_mixture(
     component_logits: Float[ArrayLike, "*batch classes"],
     predictions: Real[ArrayLike, "*batch classes"],
@@ -277,7 +337,7 @@ def gaussian_mixture(
     selected = selection(name, where, actual.shape)
     logits, predicted, actual = (masked(x, selected) for x in (logits, predicted, actual))
     scale = check_positive(name, "scales", masked(scale, selected, fill=1))
-    ratio = _quotient(actual[..., None] - predicted, scale)
+    ratio = quotient(actual[..., None] - predicted, scale)
     joint = logits - ratio * ratio / 2 - jnp.log(scale)
     loss = jax.nn.logsumexp(logits, -1) - jax.nn.logsumexp(joint, -1) + HALF_LOG_2_PI
     return reduce(name, loss, where, weights, reduction)
@@ -296,34 +356,4 @@ def _standardized(
     )
     selected = selection(name, where, predicted.shape)
     scale = check_positive(name, "scales", masked(scale, selected, fill=1))
-    return _quotient(masked(actual - predicted, selected), scale), scale
-
-
-@jax.custom_jvp
-def _quotient(x: Float[Array, "*shape"], scale: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """``x / scale``, with a derivative that does not divide by the square of a small scale."""
-    return x / scale
-
-
-@_quotient.defjvp
-def _quotient_jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Array]:
-    quotient, (_, scale), (dx, dscale) = _quotient(*primals), primals, tangents
-    return quotient, (dx - quotient * dscale) / scale
-
-
-def _gamma_step(x: Float[Array, ""]) -> Float[Array, ""]:
-    r"""The logarithm of :math:`\Gamma(x + 1/2) / (\Gamma(x) \sqrt x)`, which tends to 0.
-
-    By its asymptotic series from 8 on, below by eight steps of the recurrence: a difference of
-    log-gammas would lose all digits, as its terms grow while it shrinks.
-    """
-    small = x < 8
-    lower = jnp.where(small, x, 1)
-    product = math.prod(1 + 0.5 / (lower + k) for k in range(8))
-    start = jnp.where(small, x + 8, x)
-    square = 1 / (start * start)
-    series = 691 / 180224
-    for coefficient in (-31 / 18432, 17 / 14336, -1 / 640, 1 / 192, -1 / 8):
-        series = coefficient + series * square
-    shifted = jnp.log(product) - jnp.log1p(8 / lower) / 2
-    return series / start - jnp.where(small, shifted, 0)
+    return quotient(masked(actual - predicted, selected), scale), scale

@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from jaxloss.core.checks import check_positive, check_unit_interval
 from jaxloss.core.compiling import compiled
-from jaxloss.core.exponentials import softplus
+from jaxloss.core.exponentials import sigmoid, softplus
 from jaxloss.core.inputs import Scalar, elements
 from jaxloss.core.reducing import Reduction, reduce
 
@@ -265,10 +265,7 @@ def savage(
         Masnadi-Shirazi and Vasconcelos, "On the Design of Loss Functions for Classification:
         Theory, Robustness to Outliers, and SavageBoost", 2008.
     """
-    margins = _margins("savage", logits, targets, where)
-    wrong = margins < 0
-    odds = jnp.exp(jnp.where(wrong, margins, -margins))
-    doubt = jnp.where(wrong, 1, odds) / (1 + odds)  # keeps the digits of the slope on both sides
+    doubt = sigmoid(-_margins("savage", logits, targets, where))
     return reduce("savage", doubt * doubt, where, weights, reduction)
 
 

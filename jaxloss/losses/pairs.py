@@ -14,8 +14,9 @@ from jaxloss.core.checks import (
     require_same_shape,
     require_shape,
 )
-from jaxloss.core.classes import label_nll, lead, times
+from jaxloss.core.classes import label_nll, times
 from jaxloss.core.compiling import compiled
+from jaxloss.core.exponentials import difference
 from jaxloss.core.inputs import (
     Scalar,
     masked,
@@ -245,8 +246,8 @@ def margin_ranking(
     selected = selection(name, where, arrays[0].shape)
     score, other, target = (masked(array, selected) for array in arrays)
     target = check_unit_interval(name, "targets", target)
-    ahead = jax.nn.relu(margin + lead(other, score))
-    behind = jax.nn.relu(margin + lead(score, other))
+    ahead = jax.nn.relu(margin + difference(other, score))
+    behind = jax.nn.relu(margin + difference(score, other))
     loss = times(target, ahead) + times(1 - target, behind)
     return reduce(name, loss, where, weights, reduction)
 

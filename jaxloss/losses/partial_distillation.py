@@ -138,8 +138,8 @@ def decoupled_kl(
         Zhao et al., "Decoupled Knowledge Distillation", 2022.
     """
     name = "decoupled_kl"
+    require_floating(name, student_logits=student_logits, teacher_logits=teacher_logits)
     require_same_shape(name, student_logits=student_logits, teacher_logits=teacher_logits)
-    require_floating(name, teacher_logits=teacher_logits)
     student, chosen, poison = labeled(name, student_logits, labels, where)
     teacher = masked(jnp.asarray(teacher_logits), selection(name, where, chosen.shape))
     student, teacher = promoted(student, teacher)
@@ -180,9 +180,9 @@ def universal(
         where, weights, reduction: see :func:`jaxloss.core.reducing.reduce`.
 
     Example:
-        >>> student = jnp.log(jnp.array([[0.25, 0.75]]))
-        >>> universal(student, jnp.log(jnp.array([[0.5, 0.25, 0.25]])))
-        Array(0.5, dtype=float32)
+        >>> student, teacher = jnp.zeros((1, 2)), jnp.zeros((1, 4))
+        >>> universal(student, teacher)  # (1/2, 1/2, 0, 0) and four times 1/4
+        Array(1., dtype=float32)
 
     Reference:
         Boizard et al., "Towards Cross-Tokenizer Distillation: the Universal Logit Distillation Loss

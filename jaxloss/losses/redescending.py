@@ -8,9 +8,10 @@ price is more than one minimum: start from a fit with a loss that is convex, as 
 import math
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
-from jaxloss.core.checks import check_positive
+from jaxloss.core.checks import check_not_negative, check_positive
 from jaxloss.core.compiling import compiled
 from jaxloss.core.inputs import Scalar, residual
 from jaxloss.core.reducing import Reduction, reduce
@@ -228,6 +229,59 @@ def general_robust(
     ratio = jnp.clip(ratio, -(2.0**50), 2.0**50)
     loss = _barron(ratio * ratio / 2, jnp.asarray(shape).astype(ratio.dtype) - 2)
     return reduce("general_robust", loss, where, weights, reduction)
+
+
+@compiled("reduction")
+def general_robust_nll(
+    predictions: Real[ArrayLike, "*shape"],
+    targets: Real[ArrayLike, "*shape"],
+    *,
+    shape: Scalar = 1.0,
+    scale: Scalar = 1.0,
+    where: Bool[ArrayLike, "*#shape"] | None = None,
+    weights: Real[ArrayLike, "..."] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""Barron's general loss as a likelihood, so that robustness and scale are learnt from data.
+
+    .. math::
+        \ell(e) = \rho_\alpha(e / s) + \log s
+            + \log \int_{-\infty}^\infty e^{-\rho_\alpha(x)}\, dx
+
+    with :math:`\rho_\alpha` the :func:`general_robust` loss. The more outliers its shape expects,
+    the more the loss of all others costs. With ``shape`` 2 the normal distribution, with 0 that of
+    Cauchy with its scale times the root of 2. As the logarithm of a density it may be negative.
+    The unreduced shape is that of ``predictions``.
+
+    Args:
+        shape: :math:`\alpha`, not negative; below 0 no distribution has such tails.
+        scale: :math:`s`, positive.
+        where, weights, reduction: see :func:`jaxloss.core.reducing.reduce`.
+
+    Example:
+        >>> general_robust_nll(jnp.zeros(1), jnp.zeros(1), shape=2.0)  # log(2 pi) / 2
+        Array(0.9189..., dtype=float32)
+
+    Reference:
+        Barron, "A General and Adaptive Robust Loss Function", 2019.
+    """
+    name = "general_robust_nll"
+    error = residual(name, predictions, targets, where)
+    scale = check_positive(name, "scale", scale).astype(error.dtype)
+    ratio = jnp.clip(error / scale, -(2.0**50), 2.0**50)
+    signed = check_not_negative(name, "shape", shape).astype(error.dtype) - 2
+    loss = _barron(ratio * ratio / 2, signed) + jnp.log(scale) + _log_partition(signed)
+    return reduce(name, loss, where, weights, reduction)
+
+
+def _log_partition(signed: Float[Array, ""]) -> Float[Array, ""]:
+    """The logarithm of the integral of ``exp(-loss)``, by double-exponential quadrature."""
+    step = 1 / 32
+    t = np.arange(1, 122) * step  # up to where the error is 2^50
+    x = np.sinh(np.pi / 2 * np.sinh(t))
+    stretch = np.pi / 2 * np.cosh(t) * np.cosh(np.pi / 2 * np.sinh(t))
+    half_square, share = (jnp.asarray(y, signed.dtype) for y in (x * x / 2, 2 * step * stretch))
+    return jnp.log(math.pi / 2 * step + (share * jnp.exp(-_barron(half_square, signed))).sum())
 
 
 def _barron(

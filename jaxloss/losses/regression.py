@@ -11,6 +11,7 @@ from jaxloss.core.checks import check_positive, check_unit_interval, require_ran
 from jaxloss.core.compiling import compiled
 from jaxloss.core.inputs import Scalar, masked, modulus, residual, same_shape, selection
 from jaxloss.core.reducing import Reduction, reduce
+from jaxloss.core.vectors import norm
 
 
 @compiled("reduction")
@@ -190,6 +191,83 @@ def quantile(
     share = check_unit_interval("quantile", "quantile", jnp.asarray(quantile))
     loss = share * jax.nn.relu(-error) + (1 - share) * jax.nn.relu(error)
     return reduce("quantile", loss, where, weights, reduction)
+
+
+@compiled("reduction")
+def expectile(
+    predictions: Real[ArrayLike, "*shape"],
+    targets: Real[ArrayLike, "*shape"],
+    *,
+    expectile: Scalar = 0.5,
+    where: Bool[ArrayLike, "*#shape"] | None = None,
+    weights: Real[ArrayLike, "..."] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""Squared error with its own price for each side; its minimizer is an expectile.
+
+    .. math::
+        \ell(e) = \tau \max(e, 0)^2 + (1 - \tau) \max(-e, 0)^2,
+        \qquad e = \text{targets} - \text{predictions}
+
+    The smooth sibling of :func:`quantile`. With ``expectile`` 1/2 it is half the squared error,
+    whose minimizer is the mean; towards 1 it tends to the largest target, as in implicit
+    Q-learning. The unreduced shape is that of ``predictions``.
+
+    Args:
+        expectile: :math:`\tau`, the price of predicting too little; in [0, 1].
+        where, weights, reduction: see :func:`jaxloss.core.reducing.reduce`.
+
+    Example:
+        >>> expectile(jnp.array([0.0, 4.0]), jnp.full(2, 2.0), expectile=0.75, reduction="none")
+        Array([3., 1.], dtype=float32)
+
+    Reference:
+        Newey & Powell, "Asymmetric Least Squares Estimation and Testing", 1987.
+    """
+    error = residual("expectile", predictions, targets, where)
+    share = check_unit_interval("expectile", "expectile", jnp.asarray(expectile))
+    under, over = jax.nn.relu(-error), jax.nn.relu(error)
+    loss = share * under * under + (1 - share) * over * over
+    return reduce("expectile", loss, where, weights, reduction)
+
+
+@compiled("reduction")
+def root_mean_squared(
+    predictions: Real[ArrayLike, "*batch features"],
+    targets: Real[ArrayLike, "*batch features"],
+    *,
+    where: Bool[ArrayLike, "*#batch #features"] | None = None,
+    weights: Real[ArrayLike, "..."] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""Root of the mean squared error along the last axis, in the unit of the targets.
+
+    .. math::
+        \ell = \sqrt{\frac1n \sum_i (p_i - t_i)^2}
+
+    One number per row; of everything at once it is that of ``predictions.ravel()``. Its gradient
+    does not fade as the error does, and is 0 where there is none. The unreduced shape is
+    ``*batch``.
+
+    Args:
+        where: the elements that exist. A row without any does not count.
+        weights, reduction: see :func:`jaxloss.core.reducing.reduce`; they act on rows.
+
+    Example:
+        >>> root_mean_squared(jnp.array([3.0, 4.0]), jnp.array([0.0, 0.0]))
+        Array(3.5355..., dtype=float32)
+
+    Reference:
+        Hyndman & Koehler, "Another look at measures of forecast accuracy", 2006.
+    """
+    name = "root_mean_squared"
+    require_rank(name, 1, wanted="rows of numbers", predictions=predictions)
+    error = residual(name, predictions, targets, where)
+    selected = selection(name, where, error.shape)
+    exists = jnp.ones(error.shape, bool) if selected is None else selected
+    count = exists.sum(-1)
+    loss = norm(error) / jnp.sqrt(jnp.maximum(count, 1).astype(error.dtype))
+    return reduce(name, loss, count > 0, weights, reduction)
 
 
 @compiled("reduction")

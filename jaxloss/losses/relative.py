@@ -4,6 +4,8 @@ Each divides an error by something of the same unit: the target, both, a scale, 
 that is zero, and the quotient so undefined, an element does not count, unless it is said otherwise.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
@@ -179,26 +181,52 @@ def scaled_absolute(
     Reference:
         Hyndman & Koehler, "Another look at measures of forecast accuracy", 2006.
     """
-    name = "scaled_absolute"
-    predicted, actual, scale = same_shape(
-        name, predictions=predictions, targets=targets, scales=scales
-    )
-    selected = selection(name, where, predicted.shape)
-    error, scale = masked(predicted - actual, selected), masked(scale, selected)
-    scale = check_not_negative(name, "scales", scale)
-    defined = scale != 0
-    loss = modulus(jnp.where(defined, error, 0)) / jnp.where(defined, scale, 1)
-    return reduce(name, loss, defined, weights, reduction)
+    ratio, defined = _scaled("scaled_absolute", predictions, targets, scales, where)
+    return reduce("scaled_absolute", modulus(ratio), defined, weights, reduction)
+
+
+@compiled("reduction")
+def scaled_squared(
+    predictions: Real[ArrayLike, "*shape"],
+    targets: Real[ArrayLike, "*shape"],
+    scales: Real[ArrayLike, "*shape"],
+    *,
+    where: Bool[ArrayLike, "*#shape"] | None = None,
+    weights: Real[ArrayLike, "..."] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""Squared error in units of what is an ordinary error there.
+
+    .. math::
+        \ell = \Bigl( \frac{\text{predictions} - \text{targets}}{s} \Bigr)^2
+
+    As :func:`scaled_absolute`. With ``naive_error(history, power=2)`` for scales, the root of its
+    mean over the steps of a series is RMSSE. The unreduced shape is that of ``predictions``.
+
+    Args:
+        scales: :math:`s`, not negative, one for each prediction; one of 0 does not count.
+        where, weights, reduction: see :func:`jaxloss.core.reducing.reduce`.
+
+    Example:
+        >>> scaled_squared(jnp.array([5.0, 5.0]), jnp.array([1.0, 9.0]), jnp.array([2.0, 0.0]))
+        Array(4., dtype=float32)
+
+    Reference:
+        Hyndman & Koehler, "Another look at measures of forecast accuracy", 2006.
+    """
+    ratio, defined = _scaled("scaled_squared", predictions, targets, scales, where)
+    return reduce("scaled_squared", ratio * ratio, defined, weights, reduction)
 
 
 def naive_error(
-    history: Real[ArrayLike, "*batch time"], *, season: int = 1
+    history: Real[ArrayLike, "*batch time"], *, season: int = 1, power: int = 1
 ) -> Float[Array, "*batch"]:
-    r"""Mean absolute error of forecasting each step of a series by the one a season before.
+    r"""Error of forecasting each step of a series by the one a season before.
 
     Args:
         history: what was known when the forecast was made.
         season: steps after which a series repeats itself; 1 if it does not.
+        power: 1 for the mean absolute error, 2 for the root of the mean squared one.
 
     Example:
         >>> naive_error(jnp.array([1.0, 5.0, 2.0, 7.0]), season=2)
@@ -210,7 +238,8 @@ def naive_error(
         raise ValueError(
             f"naive_error: season must be from 1 to {known.shape[-1] - 1}, got {season}"
         )
-    return jnp.abs(known[..., season:] - known[..., :-season]).mean(-1)
+    change = known[..., season:] - known[..., :-season]
+    return (jnp.abs(change) ** power).mean(-1) ** (1 / power)
 
 
 @compiled("reduction")
@@ -351,6 +380,20 @@ def _rows(
     predicted, actual = same_shape(name, predictions=predictions, targets=targets)
     selected = selection(name, where, predicted.shape)
     return masked(predicted, selected), masked(actual, selected), selected
+
+
+def _scaled(
+    name: str, predictions: ArrayLike, targets: ArrayLike, scales: ArrayLike, where: Any
+) -> tuple[Float[Array, "*shape"], Bool[Array, "*shape"]]:
+    """The error in units of the scale, and where that is not 0."""
+    predicted, actual, scale = same_shape(
+        name, predictions=predictions, targets=targets, scales=scales
+    )
+    selected = selection(name, where, predicted.shape)
+    error, scale = masked(predicted - actual, selected), masked(scale, selected)
+    scale = check_not_negative(name, "scales", scale)
+    defined = scale != 0
+    return jnp.where(defined, error, 0) / jnp.where(defined, scale, 1), defined
 
 
 def _any(selected: Bool[Array, "*batch features"] | None) -> Bool[Array, "*batch"] | None:

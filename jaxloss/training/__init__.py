@@ -1,6 +1,7 @@
 """Training: the compiled step, when to stop, and the loop around both."""
 
 from jaxloss.training import convergence as convergence
+from jaxloss.training.checkpointing import Checkpoints as Checkpoints
 from jaxloss.training.counting import ClassCounts as ClassCounts
 from jaxloss.training.counting import count_classes as count_classes
 from jaxloss.training.counting import over_processes as over_processes

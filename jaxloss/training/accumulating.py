@@ -87,7 +87,7 @@ def value_and_gradient(
     def pulled_back(model_state: PyTree, part: PyTree) -> tuple[PyTree, Measured]:
         def forward(params: PyTree) -> tuple[WeightedSum, Measured]:
             measured = share(params, model_state, part)
-            return measured.terms, measured
+            return varying(measured.terms, division), measured
 
         _, pull, measured = jax.vjp(forward, params, has_aux=True)
         (gradient,) = pull(sensitivity)
@@ -109,11 +109,9 @@ def value_and_gradient(
         (gradient, model_state), (terms, aux) = jax.lax.scan(add, (zeros, model_state), parts)
         measured = Measured(jax.tree.map(lambda x: x.sum(0), terms), model_state, aux)
 
-    if division.axis_name is not None:
-        terms, gradient = jax.lax.psum((measured.terms, gradient), division.axis_name)
-        model_state = averaged(measured.model_state, division)
-        measured = Measured(terms, model_state, measured.aux)
-    return measured, unscaled(gradient, scale)
+    terms, gradient = over_devices((measured.terms, gradient), division)
+    model_state = averaged(measured.model_state, division)
+    return Measured(terms, model_state, measured.aux), unscaled(gradient, scale)
 
 
 def value_only(problem: Problem, params: PyTree) -> Float[Array, ""]:
@@ -161,7 +159,7 @@ def added_up(problem: Problem, params: PyTree) -> WeightedSum:
         parts = split(batch, division.micro_batches)
         _, terms = jax.lax.scan(visit, varying(model_state, division), parts)
         terms = jax.tree.map(lambda x: x.sum(0), terms)
-    return terms if division.axis_name is None else jax.lax.psum(terms, division.axis_name)
+    return over_devices(terms, division)
 
 
 def split(batch: PyTree, micro_batches: int) -> tuple[Int[Array, " micro_batches"], PyTree]:
@@ -224,6 +222,12 @@ def varying(tree: PyTree, division: Division) -> PyTree:
     return tree if division.axis_name is None else jax.tree.map(cast, tree)
 
 
+def over_devices(tree: PyTree, division: Division) -> PyTree:
+    """The sum over the devices, if the step is mapped."""
+    axis_name = division.axis_name
+    return tree if axis_name is None else jax.lax.psum(varying(tree, division), axis_name)
+
+
 def averaged(model_state: PyTree, division: Division) -> PyTree:
     """The mean over the devices; of what is no floating-point number, the largest."""
 
@@ -232,6 +236,8 @@ def averaged(model_state: PyTree, division: Division) -> PyTree:
         over_devices = jax.lax.pmean if floating else jax.lax.pmax
         return over_devices(x, division.axis_name)
 
+    if division.axis_name is None:
+        return model_state
     return jax.tree.map(leaf, varying(model_state, division))
 
 

@@ -12,14 +12,13 @@ from jaxloss.core.summing import row_sum
 LARGEST_SCALE = 2.0**64
 
 
-def length(tree: PyTree) -> Float[Array, ""]:
-    """The Euclidean norm of all numbers in ``tree`` together.
+def squared_length(tree: PyTree) -> Float[Array, ""]:
+    """The sum of the squares of all numbers in ``tree``.
 
     It is finite only if they are, and none is so large that its square is not. That square enters
     the state of Adam and its like, where it would be infinite ever after.
     """
-    squares = [square_sum(leaf) for leaf in jax.tree.leaves(tree)]
-    return jnp.sqrt(sum(squares, start=jnp.zeros(())))
+    return sum((square_sum(leaf) for leaf in jax.tree.leaves(tree)), start=jnp.zeros(()))
 
 
 def square_sum(x: Array) -> Float[Array, ""]:

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxloss.core.inputs import Scalar
+
 
 class BlockHistory(NamedTuple):
     """The means of successive blocks of observations, all of one length."""
@@ -30,8 +32,8 @@ class Trend(NamedTuple):
 
     slope: Float[Array, ""]
     """change per observation"""
-    standard_error: Float[Array, ""]
-    """of ``slope``, widened for correlated residuals"""
+    lowest_slope: Float[Array, ""]
+    """the least that the change may confidently be"""
     level: Float[Array, ""]
     """the line at the last block"""
     blocks: Int[Array, ""]
@@ -51,24 +53,30 @@ def push(history: BlockHistory, value: Float[Array, ""]) -> tuple[BlockHistory, 
     open_length = history.open_length + 1
     share = 1 / open_length.astype(jnp.float32)
     open_mean = history.open_mean + (value - history.open_mean) * share
+    seen = history.seen + 1
     closed = open_length == history.length
 
-    means = jnp.where(closed, history.means.at[history.blocks].set(open_mean), history.means)
-    blocks = history.blocks + closed.astype(jnp.int32)
-    full = blocks == capacity
-    merged = jnp.zeros_like(means).at[: capacity // 2].set(means.reshape(-1, 2).mean(1))
-    pushed = BlockHistory(
-        means=jnp.where(full, merged, means),
-        blocks=jnp.where(full, capacity // 2, blocks),
-        length=jnp.where(full, 2 * history.length, history.length),
-        open_mean=jnp.where(closed, 0, open_mean),
-        open_length=jnp.where(closed, 0, open_length),
-        seen=history.seen + 1,
-    )
-    return pushed, closed
+    def close() -> BlockHistory:
+        means = history.means.at[history.blocks].set(open_mean)
+        blocks = history.blocks + 1
+        full = blocks == capacity
+        merged = jnp.zeros_like(means).at[: capacity // 2].set(means.reshape(-1, 2).mean(1))
+        return BlockHistory(
+            means=jnp.where(full, merged, means),
+            blocks=jnp.where(full, capacity // 2, blocks),
+            length=jnp.where(full, 2 * history.length, history.length),
+            open_mean=jnp.float32(0),
+            open_length=jnp.int32(0),
+            seen=seen,
+        )
+
+    def leave_open() -> BlockHistory:
+        return history._replace(open_mean=open_mean, open_length=open_length, seen=seen)
+
+    return jax.lax.cond(closed, close, leave_open), closed
 
 
-def trend(history: BlockHistory) -> Trend:
+def trend(history: BlockHistory, confidence: Scalar) -> Trend:
     r"""Fit a line through the last half of the blocks by least squares.
 
     With :math:`\rho` the correlation of successive residuals, its small-sample bias of about
@@ -87,23 +95,64 @@ def trend(history: BlockHistory) -> Trend:
     spread = jnp.maximum((x * x).sum(), 0.5)  # that of two points, for the histories with fewer
     slope = (x * y).sum() / spread
     residual = inside * (y - slope * x)
-    squares = (residual**2).sum()
-    successive = (residual[1:] * residual[:-1]).sum() / jnp.where(squares == 0, 1, squares)
-    rho = jnp.clip(successive + 2 / n, 0, 0.9)
-    variance = squares / jnp.maximum(n - 2, 1) / spread * (1 + rho) / (1 - rho)
+    variance = (residual**2).sum() / jnp.maximum(n - 2, 1) / spread
+    error = jnp.sqrt(variance * inflation(residual, 2 / n))
 
     length = history.length.astype(jnp.float32)
+    quantile = student_quantile(confidence, jnp.maximum(n - 2, 1))
     return Trend(
         slope=slope / length,
-        standard_error=jnp.sqrt(variance) / length,
+        lowest_slope=(slope - quantile * error) / length,
         level=mean + slope * x[jnp.maximum(history.blocks - 1, 0)],
         blocks=used,
     )
 
 
-def student_quantile(
-    probability: float | Float[Array, ""], degrees: Float[Array, ""]
-) -> Float[Array, ""]:
+def robust_trend(history: BlockHistory, confidence: Scalar) -> Trend:
+    r"""The median of the slopes between any two of the last half of the blocks.
+
+    Its bound is the slope that as many pairs lie below as Kendall's statistic, normal and widened
+    like the standard error of :func:`trend`, makes likely if there were no slope.
+
+    Reference:
+        Hamed and Rao, "A modified Mann-Kendall trend test for autocorrelated data", 1998.
+    """
+    half = history.means.size // 2
+    used = (history.blocks + 1) // 2
+    n = used.astype(jnp.float32)
+    at = jnp.arange(half, dtype=jnp.int32)
+    inside = at >= half - used
+    y = history.means[jnp.maximum(history.blocks - half + at, 0)]
+    x = at.astype(jnp.float32)
+    i, j = jnp.triu_indices(half, 1)
+    between = (y[j] - y[i]) / (x[j] - x[i])
+    slopes = jnp.sort(jnp.where(inside[i] & inside[j], between, jnp.inf))
+    pairs = used * (used - 1) // 2
+    slope = (slopes[(pairs - 1) // 2] + slopes[pairs // 2]) / 2
+
+    last = x - (half - 1)
+    level = jnp.nanmedian(jnp.where(inside, y - slope * last, jnp.nan))
+    residual = jnp.where(inside, y - slope * last - level, 0)
+    scale = 1.4826 * jnp.nanmedian(jnp.where(inside, jnp.abs(residual), jnp.nan))
+    clipped = jnp.clip(residual, -3 * scale, 3 * scale)
+    variance = n * (n - 1) * (2 * n + 5) / 18 * inflation(clipped, 2 / n)
+    z = jax.scipy.special.ndtri(jnp.float32(confidence))
+    below = jnp.floor((pairs.astype(jnp.float32) - z * jnp.sqrt(variance)) / 2).astype(jnp.int32)
+    lowest = slopes[jnp.clip(below, 0, slopes.size - 1)]
+
+    length = history.length.astype(jnp.float32)
+    return Trend(slope / length, lowest / length, level, used)
+
+
+def inflation(residual: Float[Array, " blocks"], bias: Float[Array, ""]) -> Float[Array, ""]:
+    r"""By how much the correlation of successive residuals widens the variance of a mean."""
+    squares = (residual**2).sum()
+    successive = (residual[1:] * residual[:-1]).sum() / jnp.where(squares == 0, 1, squares)
+    rho = jnp.clip(successive + bias, 0, 0.9)
+    return (1 + rho) / (1 - rho)
+
+
+def student_quantile(probability: Scalar, degrees: Float[Array, ""]) -> Float[Array, ""]:
     """Quantile of Student's t, by two terms of its Cornish-Fisher series.
 
     Relative error below 1 % from 5 degrees of freedom up, below 0.05 % from 14.

@@ -94,6 +94,6 @@ def as_before(before: PyTree, after: PyTree) -> PyTree:
                 f"was given, {old.shape} at model_state{jax.tree_util.keystr(path)}, "
                 f"got {new.shape}"
             )
-        return new.astype(old.dtype)
+        return new if new.dtype == old.dtype else new.astype(old.dtype)
 
     return jax.tree_util.tree_map_with_path(same, before, after)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from jaxloss.training.convergence import Criterion, Verdict, running, select
+from jaxloss.training.convergence import Criterion, Reason, Verdict, running, select
 from jaxloss.training.guarding import Scale
 from jaxloss.training.packing import Layout, Packed, layout_of, pack, unpack
 
@@ -17,13 +17,14 @@ class Best(NamedTuple):
 
     value: Float[Array, ""]
     params: PyTree
+    model_state: PyTree
 
 
 def better(best: Best, other: Best) -> Best:
     """``other`` if its value is finite and lower, else ``best``."""
     value = other.value.astype(best.value.dtype)
     lower = jnp.isfinite(value) & (value < best.value)
-    return select(lower, Best(value, other.params), best)
+    return select(lower, other._replace(value=value), best)
 
 
 class Counters(NamedTuple):
@@ -126,6 +127,22 @@ def unpacked(tracker: Criterion | None, state: TrainState) -> tuple[Counters, Py
     return unpack(packed_layout(tracker), state.packed)
 
 
+def opened(tracker: Criterion | None, state: TrainState) -> dict[str, PyTree]:
+    """``state`` with a name for everything in it, as it is saved."""
+    counters, watching = unpacked(tracker, state)
+    rest = {name: part for name, part in state._asdict().items() if name != "packed"}
+    return rest | {"counters": counters, "tracker": watching}
+
+
+def closed(parts: dict[str, PyTree], *, reopen: bool) -> TrainState:
+    """The state that was opened; if ``reopen``, as if nothing had stopped it."""
+    rest = {name: part for name, part in parts.items() if name in TrainState._fields}
+    counters: Counters = parts["counters"]
+    if reopen:
+        counters = counters._replace(verdict=running(), bad=jnp.int32(0))
+    return TrainState(**rest, packed=pack((counters, parts["tracker"])))
+
+
 def packed_layout(tracker: Criterion | None) -> Layout:
     """Where counters and what ``tracker`` keeps are found in a state."""
     return layout_of(jax.eval_shape(lambda: (first_counters(None), watching(tracker))))
@@ -139,6 +156,21 @@ def first_packed(tracker: Criterion | None, scale: float | None) -> Packed:
 def watching(tracker: Criterion | None) -> PyTree:
     """What ``tracker`` keeps of a run that has not begun."""
     return None if tracker is None else jax.tree.map(jnp.asarray, tracker.init())
+
+
+def copied(tree: PyTree) -> PyTree:
+    """Every leaf as an array in a buffer of its own, so that it may be donated."""
+    return jax.tree.map(lambda x: jnp.array(x, dtype=jnp.result_type(x), copy=True), tree)
+
+
+def is_verdict(code: Array) -> bool:
+    """Whether ``code``, which is waited for, says stop."""
+    return bool(jax.device_get(code) != Reason.RUNNING)
+
+
+def steps_of(state: TrainState) -> int:
+    """How many steps have been taken; they are waited for."""
+    return int(jax.device_get(state.step))
 
 
 def _at(vector: Array, i: int) -> Array:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.core import Tracer
 from jax.sharding import NamedSharding, PartitionSpec
@@ -23,7 +24,7 @@ from jaxloss.training.accumulating import (
 )
 from jaxloss.training.branching import update_few_if, update_if
 from jaxloss.training.convergence import Criterion, Observation, Reason, running, select, verdict
-from jaxloss.training.guarding import length, next_scale, stay_finite
+from jaxloss.training.guarding import next_scale, squared_length, stay_finite
 from jaxloss.training.measuring import measure_of
 from jaxloss.training.optimizing import Optimizer, extra_arguments
 from jaxloss.training.packing import Packed, pack, unpack
@@ -33,6 +34,7 @@ from jaxloss.training.state import (
     StepReport,
     TrainState,
     TrainStep,
+    copied,
     first_packed,
     packed_layout,
     unpacked,
@@ -173,13 +175,13 @@ def first_state(
         raise ValueError(
             "make_train_step: init must be given a model_state, as has_model_state is True"
         )
-    params = copied(params)
+    params, infinite = copied(params), jnp.array(jnp.inf, float)
     state = TrainState(
         params=params,
         opt_state=recipe.optimizer.init(params),
         model_state=model_state,
         ema=None if recipe.ema_decay is None else jax.tree.map(at_least_float32, params),
-        best=Best(jnp.array(jnp.inf, float), params) if recipe.keep_best else None,
+        best=Best(infinite, params, model_state) if recipe.keep_best else None,
         key=key,
         packed=first_packed(recipe.tracker, recipe.loss_scale),
     )
@@ -194,13 +196,13 @@ def take_step(recipe: Recipe, state: TrainState, batch: PyTree) -> tuple[TrainSt
     scale = None if recipe.loss_scale is None else before.scale.scale
     at = differentiated(recipe, state.params)
     found, gradient = value_and_gradient(problem, at, scale)
-    loss, norm = found.terms.value(), length(gradient)
-    finite = jnp.isfinite(loss) & jnp.isfinite(norm)
+    loss, squares = found.terms.value(), squared_length(gradient)
+    finite = jnp.isfinite(loss) & jnp.isfinite(squares)
     finite &= stay_finite(state.model_state, found.model_state)
 
     best, go = state.best, live & finite
     if best is not None:
-        candidate = Best(loss.astype(best.value.dtype), state.params)
+        candidate = Best(loss.astype(best.value.dtype), state.params, state.model_state)
         best = update_if(go & (candidate.value < best.value), lambda _: candidate, best)
         go &= ~jnp.isnan(best.value)  # always so, but lets nothing be updated before it is copied
 
@@ -209,14 +211,14 @@ def take_step(recipe: Recipe, state: TrainState, batch: PyTree) -> tuple[TrainSt
     new = update_if(go, change, old)
     finite &= new.made | ~live
 
-    watch = partial(watched, recipe, *jax.lax.stop_gradient((loss, norm)), finite)
+    watch = partial(watched, recipe, *jax.lax.stop_gradient((loss, squares)), finite)
     packed = update_few_if(live, watch, jax.lax.stop_gradient(state.packed))
     params, opt_state, model_state, ema, _ = new
     stepped = TrainState(params, opt_state, model_state, ema, best, state.key, packed)
     report = StepReport(
         loss=jnp.where(live, loss, jnp.nan),
         terms={name: value for name, value in found.terms.values().items() if name != UNNAMED},
-        gradient_norm=norm,
+        gradient_norm=jnp.sqrt(squares),
         finite=finite,
         code=stepped.progress.verdict.code,
         aux=found.aux,
@@ -258,13 +260,13 @@ def changed(
     if recipe.ema_decay is not None:
         ema = moving_average(ema, params, recipe.ema_decay, before.updates + 1)
     new = Changing(params, opt_state, found.model_state, ema, jnp.bool_(True))
-    return select(jnp.isfinite(length(updates)), new, old) if recipe.guard_update else new
+    return select(jnp.isfinite(squared_length(updates)), new, old) if recipe.guard_update else new
 
 
 def watched(
     recipe: Recipe,
     loss: Float[Array, ""],
-    norm: Float[Array, ""],
+    squares: Float[Array, ""],
     finite: Bool[Array, ""],
     packed: Packed,
 ) -> Packed:
@@ -274,7 +276,7 @@ def watched(
     if recipe.tracker is not None:
         observation = Observation(jnp.where(finite, loss, jnp.nan), step)
         watching, judged = recipe.tracker.update(watching, observation)
-    overflow = jnp.isfinite(loss) & ~jnp.isfinite(norm) & (before.scale.scale > 1)
+    overflow = jnp.isfinite(loss) & ~jnp.isfinite(squares) & (before.scale.scale > 1)
     bad = jnp.where(finite, 0, before.bad + (~overflow).astype(jnp.int32))
     broken = verdict(bad >= recipe.max_bad, Reason.NONFINITE, bad, recipe.max_bad)
     judged = select(broken.code != Reason.RUNNING, broken, judged)
@@ -326,11 +328,6 @@ def like(params: PyTree, tree: PyTree) -> PyTree:
     return jax.tree.map(lambda x, p: x.astype(p.dtype), tree, params)
 
 
-def copied(tree: PyTree) -> PyTree:
-    """Every leaf as an array in a buffer of its own, so that it may be donated."""
-    return jax.tree.map(lambda x: jnp.array(x, dtype=jnp.result_type(x), copy=True), tree)
-
-
 def placed_beside(params: PyTree, state: PyTree) -> PyTree:
     """``state`` with all of it on the mesh of ``params``, if they are on one; what is new, copied.
 
@@ -346,7 +343,13 @@ def placed_beside(params: PyTree, state: PyTree) -> PyTree:
     replicated = NamedSharding(meshes.pop(), PartitionSpec())
 
     def placed(x: Array) -> Array:
-        there = x.sharding.device_set == replicated.device_set
-        return x if there else jax.device_put(x, replicated)
+        if x.sharding.device_set == replicated.device_set:
+            return x
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            data = placed(jax.random.key_data(x))
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+        # not by device_put, which refuses NaN on several processes for not being equal to itself
+        numbers = np.asarray(x)
+        return jax.make_array_from_callback(x.shape, replicated, lambda index: numbers[index])
 
     return jax.tree.map(placed, state)

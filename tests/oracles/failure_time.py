@@ -44,7 +44,13 @@ def without_scales():
     return predictions, lower, upper
 
 
+def hazard(log_hazards, cumulative_hazards, events):
+    likelihoods = np.exp(log_hazards) ** events * np.exp(-cumulative_hazards)
+    return -np.log(likelihoods)
+
+
 ROWS = [
+    Row(failure_time.hazard, hazard),
     Row(failure_time.weibull, weibull),
     Row(failure_time.weibull, weibull, {}, of_every_kind),
     Row(failure_time.exponential, exponential),

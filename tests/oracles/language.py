@@ -28,9 +28,10 @@ def z_loss(logits):
     return np.log(np.exp(logits).sum(-1)) ** 2
 
 
-def z_cross_entropy(logits, labels, z_weight=1e-4, label_smoothing=0.0):
+def z_cross_entropy(logits, labels, z_loss=1e-4, label_smoothing=0.0):
     rows = zip(logits, labels, strict=True)
-    return [cross_entropy(z, y, label_smoothing) + z_weight * z_loss(z) for z, y in rows]
+    squared = np.log(np.exp(logits).sum(-1)) ** 2
+    return z_loss * squared + [cross_entropy(z, y, label_smoothing) for z, y in rows]
 
 
 def multi_token_prediction(logits, labels):
@@ -55,7 +56,7 @@ ROWS = [
     Row(language.sequence_cross_entropy, sequence_cross_entropy, {"label_smoothing": 0.3}),
     Row(language.z_loss, z_loss),
     Row(language.z_cross_entropy, z_cross_entropy),
-    Row(language.z_cross_entropy, z_cross_entropy, {"z_weight": 0.7, "label_smoothing": 0.3}),
+    Row(language.z_cross_entropy, z_cross_entropy, {"z_loss": 0.7, "label_smoothing": 0.3}),
     Row(language.multi_token_prediction, multi_token_prediction),
     Row(language.dynamic_fine_tuning, dynamic_fine_tuning),
     Row(language.unlikelihood, unlikelihood),

@@ -36,7 +36,14 @@ def gaussian_mixture(component_logits, predictions, scales, targets):
     return -np.log((shares * density).sum(-1))
 
 
+def low_rank_gaussian(predictions, scales, factors, targets):
+    rows = zip(predictions, scales, factors, targets, strict=True)
+    normal = scipy.stats.multivariate_normal
+    return np.array([-normal.logpdf(t, p, np.diag(s**2) + f @ f.T) for p, s, f, t in rows])
+
+
 ROWS = [
+    Row(likelihood.low_rank_gaussian, low_rank_gaussian),
     Row(likelihood.gaussian, gaussian),
     Row(likelihood.laplace, laplace),
     *(Row(likelihood.student_t, student_t, {"df": df}) for df in (0.3, 3.0, 15.0, 17.0, 1e3)),

@@ -1,6 +1,7 @@
 """Robust losses in float64 NumPy."""
 
 import numpy as np
+from scipy.integrate import quad
 
 from jaxloss.losses import redescending
 from tests.oracles import Row
@@ -36,7 +37,22 @@ def general_robust(predictions, targets, shape, scale):
     return b / shape * ((u**2 / b + 1) ** (shape / 2) - 1)
 
 
+def general_robust_nll(predictions, targets, shape, scale):
+    def density(x):
+        return np.exp(-general_robust(x, 0.0, shape, 1.0))
+
+    # over angles, on which tails end smoothly
+    mass, _ = quad(
+        lambda t: density(np.tan(t)) / np.cos(t) ** 2, 0, np.pi / 2, epsabs=1e-14, epsrel=1e-13
+    )
+    return general_robust(predictions, targets, shape, scale) + np.log(2 * mass * scale)
+
+
 ROWS = [
+    *(
+        Row(redescending.general_robust_nll, general_robust_nll, {"shape": shape, "scale": 0.7})
+        for shape in (0.0, 0.7, 1.0, 1.3, 2.0, 2.6)
+    ),
     Row(redescending.cauchy, cauchy, {"scale": 0.7}),
     Row(redescending.geman_mcclure, geman_mcclure, {"scale": 0.7}),
     Row(redescending.welsch, welsch, {"scale": 0.7}),

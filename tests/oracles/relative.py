@@ -35,6 +35,7 @@ ROWS = [
     Row(relative.absolute_percentage, absolute_percentage),
     Row(relative.symmetric_absolute_percentage, symmetric_absolute_percentage),
     Row(relative.scaled_absolute, lambda p, t, s: np.abs(p - t) / s),
+    Row(relative.scaled_squared, lambda p, t, s: ((p - t) / s) ** 2),
     Row(relative.relative_norm, relative_norm),
     Row(relative.pearson_distance, pearson_distance),
     Row(relative.concordance_distance, concordance_distance),

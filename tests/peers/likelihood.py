@@ -57,7 +57,16 @@ def torch_gaussian_mixture(component_logits, predictions, scales, targets):
     return -mixture.log_prob(actual)
 
 
+def torch_low_rank_gaussian(predictions, scales, factors, targets):
+    torch = pytest.importorskip("torch")
+
+    predicted, scale, factor, actual = map(torch.tensor, (predictions, scales, factors, targets))
+    normal = torch.distributions.LowRankMultivariateNormal(predicted, factor, scale**2)
+    return -normal.log_prob(actual)
+
+
 PEERS = [
+    Row(likelihood.low_rank_gaussian, torch_low_rank_gaussian),
     Row(likelihood.gaussian, torch_gaussian),
     Row(likelihood.laplace, torch_laplace),
     Row(likelihood.student_t, torch_student_t, {"df": 3.0}),

@@ -1,0 +1,57 @@
+"""Negative log-likelihoods of counts, as the distance of a count from its mean.
+
+A textbook's difference of log-gammas has no digit left at a million counts.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxloss.core.exponentials import exponential_series
+from jaxloss.core.gamma_functions import stirling_rest
+
+
+def poisson_nll(
+    log_rate: Float[Array, "*shape"], count: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    """Half the deviance, and Stirling's formula for the rest; without counts, the rate."""
+    none = count == 0
+    some = jnp.where(none, 1, count)
+    surprise = jnp.where(none, 0, log_rate) - jnp.log(some)
+    near = jnp.abs(surprise) < 1
+    small, large = jnp.where(near, surprise, 0), jnp.where(near, 0, surprise)
+    # Farther off the rate itself, since the rounding of its logarithm's distance would show.
+    far = jnp.exp(jnp.where(near | none, 0, log_rate)) - some - some * large
+    deviance = jnp.where(near, some * small * small * exponential_series(2, small), far)
+    rest = jnp.log(2 * math.pi * some) / 2 + stirling_rest(some)
+    return jnp.where(none, jnp.exp(jnp.where(none, log_rate, 0)), deviance + rest)
+
+
+def negative_binomial_nll(
+    log_rate: Float[Array, "*shape"],
+    concentration: Float[Array, "*shape"],
+    count: Float[Array, "*shape"],
+) -> Float[Array, "*shape"]:
+    """As :func:`poisson_nll`; half the deviance is here a sum over counts and concentration."""
+    none = count == 0
+    some = jnp.where(none, 1, count)
+    total, log_rest = concentration + some, jnp.log(concentration)
+    surprise = jnp.where(none, 0, log_rate) - jnp.log(some)
+    deviance = concentration * _log_blend(some / total, concentration / total, surprise)
+    deviance += some * _log_blend(concentration / total, some / total, -surprise)
+    rest = (jnp.log(2 * math.pi * some) + jnp.log(total) - log_rest) / 2
+    rest += stirling_rest(some) + stirling_rest(concentration) - stirling_rest(total)
+    nothing = concentration * jax.nn.softplus(log_rate - log_rest)
+    return jnp.where(none, nothing, deviance + rest)
+
+
+def _log_blend(
+    share: Float[Array, "*shape"], rest: Float[Array, "*shape"], x: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    """``log(rest + share * exp(x))``, of shares that add up to one: zero for ``x`` zero."""
+    excess = share * jnp.expm1(jnp.minimum(x, 80))
+    near = (excess > -0.5) & (x < 80)
+    far = jnp.logaddexp(jnp.log(rest), jnp.log(share) + jnp.where(near, 0, x))
+    return jnp.where(near, jnp.log1p(jnp.where(near, excess, 0)), far)

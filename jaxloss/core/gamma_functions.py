@@ -1,0 +1,43 @@
+"""What Stirling's formula leaves of the gamma function: small where that is large."""
+
+import math
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def stirling_rest(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    r"""What Stirling's formula leaves of :math:`\log \Gamma(x)`, some :math:`1 / (12 x)`.
+
+    That is :math:`\log \Gamma(x) - (x - \frac12) \log x + x - \frac12 \log 2 \pi`: by its
+    asymptotic series from 6 on, below by six steps of the recurrence.
+    """
+    small = x < 6
+    lower = jnp.where(small, x, 1)
+    steps = [(n + 0.5) * jnp.log1p(1 / n) - 1 for n in (lower + k for k in range(6))]
+    start = jnp.where(small, lower + 6, x)
+    square = 1 / start / start
+    series = -3617 / 122400
+    for coefficient in (
+        1 / 156, -691 / 360360, 1 / 1188, -1 / 1680, 1 / 1260, -1 / 360, 1 / 12
+    ):  # fmt: skip
+        series = coefficient + series * square
+    return series / start + jnp.where(small, sum(steps), 0)
+
+
+def gamma_step(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    r"""The logarithm of :math:`\Gamma(x + 1/2) / (\Gamma(x) \sqrt x)`, which tends to 0.
+
+    By its asymptotic series from 8 on, below by eight steps of the recurrence: a difference of
+    log-gammas would lose all digits, as its terms grow while it shrinks.
+    """
+    small = x < 8
+    lower = jnp.where(small, x, 1)
+    product = math.prod(1 + 0.5 / (lower + k) for k in range(8))
+    start = jnp.where(small, x + 8, x)
+    square = 1 / (start * start)
+    series = 691 / 180224
+    for coefficient in (-31 / 18432, 17 / 14336, -1 / 640, 1 / 192, -1 / 8):
+        series = coefficient + series * square
+    shifted = jnp.log(product) - jnp.log1p(8 / lower) / 2
+    return series / start - jnp.where(small, shifted, 0)

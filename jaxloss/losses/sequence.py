@@ -1,0 +1,130 @@
+"""Losses between the frames of a signal and a text, whose timing is summed over.
+
+Texts of different lengths share an array by a second mask, ``label_where``. Lengths become masks by
+``jnp.arange(size) < lengths[:, None]``.
+"""
+
+from typing import Literal
+
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
+
+from jaxloss.core.checks import require_floating, require_integer, require_option, require_rank
+from jaxloss.core.compiling import compiled
+from jaxloss.core.ctc import Text, ctc_nll
+from jaxloss.core.ctc import ctc_forward as log_forward
+from jaxloss.core.inputs import masked, selection
+from jaxloss.core.preconditions import check
+from jaxloss.core.reducing import Reduction, broadcast_where, reduce
+
+Impossible = Literal["infinite", "ignored"]
+
+
+@compiled("impossible", "reduction")
+def ctc(
+    logits: Float[ArrayLike, "batch time classes"],
+    labels: Int[ArrayLike, "batch labels"],
+    *,
+    blank: int | Int[Array, ""] = 0,
+    label_where: Bool[ArrayLike, "#batch #labels"] | None = None,
+    impossible: Impossible = "infinite",
+    where: Bool[ArrayLike, "#batch #time"] | None = None,
+    weights: Real[ArrayLike, "..."] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""Negative log-probability of a text, read frame by frame, each label once or for a while.
+
+    .. math::
+        \ell = -\log \sum_{\pi \to y} \prod_t p_t(\pi_t), \qquad p_t = \operatorname{softmax}(z_t)
+
+    The sum is over all sequences of one class per frame that become the text when repetitions are
+    merged, and then blanks left out. Connectionist temporal classification: frames are independent
+    given the input, and the alignment is monotone. Other libraries divide by the length of the
+    text: ``weights=1 / lengths, reduction="sum"``. The unreduced shape is ``batch``.
+
+    Args:
+        labels: never the blank; as a class out of range that gives NaN.
+        blank: the class that stands for no label.
+        label_where: which labels exist; the others may hold any integer.
+        impossible: what a text costs that the frames cannot give, often as they are too few:
+            ``"infinite"``, or ``"ignored"``, as if it did not exist. Its gradient is 0.
+        where: which frames exist; an example without any does not count.
+        weights, reduction: see :func:`jaxloss.core.reducing.reduce`; they act on whole examples.
+
+    Example:
+        Of two frames that each say 0, the blank, or 1, three pairs of four mean the text 1:
+
+        >>> ctc(jnp.zeros((1, 2, 2)), jnp.array([[1]]))
+        Array(0.28768206, dtype=float32)
+
+    Reference:
+        Graves et al., "Connectionist Temporal Classification: Labelling Unsegmented Sequence Data
+        with Recurrent Neural Networks", 2006.
+    """
+    name = "ctc"
+    require_option(name, "impossible", impossible, ("infinite", "ignored"))
+    logits, text, present, poison = _given(name, logits, labels, blank, label_where, where)
+    loss = ctc_nll(logits, text, present) * poison
+    exists = None if present is None else present.any(1)
+    if impossible == "ignored":
+        exists = ~jnp.isinf(loss) & (True if exists is None else exists)
+    return reduce(name, loss, exists, weights, reduction)
+
+
+def ctc_forward(
+    logits: Float[ArrayLike, "batch time classes"],
+    labels: Int[ArrayLike, "batch labels"],
+    *,
+    blank: int | Int[Array, ""] = 0,
+    label_where: Bool[ArrayLike, "#batch #labels"] | None = None,
+    where: Bool[ArrayLike, "#batch #time"] | None = None,
+) -> Float[Array, "batch time states"]:
+    r"""Log-probabilities of what :func:`ctc` has read by each frame: its forward variables.
+
+    State :math:`2u` is to have read :math:`u` labels, and now a blank; :math:`2u - 1`, that the
+    last of them is read in this frame. A frame that does not exist changes nothing.
+
+    Example:
+        >>> jnp.exp(ctc_forward(jnp.zeros((1, 2, 2)), jnp.array([[1]])))
+        Array([[[0.5 , 0.5 , 0.  ],
+                [0.25, 0.5 , 0.25]]], dtype=float32)
+    """
+    name = "ctc_forward"
+    logits, text, present, poison = _given(name, logits, labels, blank, label_where, where)
+    label, blanks = log_forward(logits, text, present)
+    states = jnp.stack([label, blanks], -1).reshape(*label.shape[:2], -1)[..., 1:]
+    return states * poison[:, None, None]
+
+
+def _given(
+    name: str,
+    logits: Float[ArrayLike, "batch time classes"],
+    labels: Int[ArrayLike, "batch labels"],
+    blank: int | Int[Array, ""],
+    label_where: Bool[ArrayLike, "#batch #labels"] | None,
+    where: Bool[ArrayLike, "#batch #time"] | None,
+) -> tuple[Float[Array, "batch time classes"], Text, Bool[Array, "batch time"] | None, Array]:
+    """Check and clean; last a factor for the loss, NaN where a label or the blank is invalid."""
+    logits, labels, blank = jnp.asarray(logits), jnp.asarray(labels), jnp.asarray(blank)
+    require_floating(name, logits=logits)
+    require_integer(name, labels=labels, blank=blank)
+    wanted = "of shape (batch, time, classes)"
+    require_rank(name, 3, wanted=wanted, exact=True, logits=logits)
+    if labels.ndim != 2 or labels.shape[0] != logits.shape[0]:
+        wanted = f"of shape ({logits.shape[0]}, labels)"
+        raise ValueError(f"{name}: labels must be {wanted}, got shape {labels.shape}")
+    present = selection(name, where, logits.shape[:2])
+    exists = jnp.ones(labels.shape, bool)
+    if label_where is not None:
+        exists = broadcast_where(name, label_where, labels.shape, "label_where")
+        first = jnp.argsort(~exists, axis=-1, stable=True)
+        labels, exists = (jnp.take_along_axis(x, first, -1) for x in (labels, exists))
+    classes = logits.shape[-1]
+    valid = ~exists | ((labels >= 0) & (labels < classes) & (labels != blank))
+    labels = check(labels, valid, f"{name}: labels must lie in [0, {classes}) and not be blank")
+    within = (blank >= 0) & (blank < classes)
+    blank = check(blank, within, f"{name}: blank must lie in [0, {classes})")
+    poison = jnp.where(valid.all(-1) & within, 1.0, jnp.nan)
+    labels = jnp.where(exists, labels.clip(0, classes - 1), -1).astype(jnp.int32)
+    text = Text(jnp.pad(labels, ((0, 0), (1, 0)), constant_values=-1), blank.astype(jnp.int32))
+    return masked(logits, present), text, present, poison

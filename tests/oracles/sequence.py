@@ -1,0 +1,42 @@
+"""Independent truth for :mod:`jaxloss.losses.sequence`: every alignment, one by one."""
+
+import itertools
+
+import numpy as np
+
+from jaxloss.losses import sequence
+from tests.oracles import Row
+
+
+def softmax(logits):
+    scaled = np.exp(logits - logits.max(-1, keepdims=True))
+    return scaled / scaled.sum(-1, keepdims=True)
+
+
+def ctc(logits, labels, blank=0, label_where=None, impossible="infinite"):
+    exists = np.ones(labels.shape, bool) if label_where is None else label_where
+    losses = np.zeros(len(logits))
+    for example, p in enumerate(softmax(logits)):
+        text, chance = list(labels[example][exists[example]]), 0.0
+        for path in itertools.product(range(p.shape[1]), repeat=len(p)):
+            if [c for c, _ in itertools.groupby(path) if c != blank] == text:
+                chance += np.prod([p[t, c] for t, c in enumerate(path)])
+        losses[example] = -np.log(chance) if chance else np.inf
+    return np.where(np.isinf(losses), 0, losses) if impossible == "ignored" else losses
+
+
+SOME = np.arange(3) < np.array([3, 2, 0, 3, 1, 2, 3, 3])[:, None]
+
+
+def with_another_blank():
+    """Texts of which one is too long for its frames."""
+    generator = np.random.default_rng(0)
+    logits = generator.standard_normal((4, 4, 3), np.float32)
+    return logits, np.array([[0, 1, 0], [0, 0, 1], [1, 1, 1], [1, 0, 1]])
+
+
+ROWS = [
+    Row(sequence.ctc, ctc),
+    Row(sequence.ctc, ctc, {"label_where": SOME}),
+    Row(sequence.ctc, ctc, {"blank": 2, "impossible": "ignored"}, with_another_blank),
+]

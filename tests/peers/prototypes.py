@@ -1,0 +1,3 @@
+"""Peers of :mod:`jaxloss.losses.prototypes`: their codes are repositories, not libraries."""
+
+PEERS = []
