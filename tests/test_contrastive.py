@@ -160,11 +160,20 @@ def test_an_item_that_comes_twice_is_not_its_own_negative():
     assert contrastive.sampled_softmax(queries, items, jnp.zeros(2)) == np.float32(np.log(2))
 
 
-@pytest.mark.parametrize("loss", [contrastive.clip, contrastive.siglip])
-def test_the_slopes_of_temperature_and_bias(loss):
+@pytest.mark.parametrize(
+    ("loss", "options"),
+    [
+        (contrastive.clip, {"temperature": 0.3, "label_smoothing": 0.2}),
+        (contrastive.siglip, {"temperature": 0.3, "bias": -1.0}),
+        (
+            functools.partial(contrastive.info_nce, labels=jnp.array([0, 1, 0, 2, 1, 3])),
+            {"temperature": 0.3},
+        ),
+    ],
+)
+def test_the_slopes_of_temperature_and_bias(loss, options):
     with jax.enable_x64(True):
         one, other = (jnp.asarray(np.asarray(x, np.float64)) for x in (ONE, OTHER))
-        options = {"temperature": 0.3} | ({"bias": -1.0} if loss is contrastive.siglip else {})
         slopes = jax.grad(lambda o: loss(one, other, **o))(options)
         for option, slope in slopes.items():
             ahead, behind = (

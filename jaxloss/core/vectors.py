@@ -29,6 +29,17 @@ def normalized(x: Float[Array, "*batch features"]) -> Float[Array, "*batch featu
     return jnp.where(scaled.any(-1, keepdims=True), scaled / length, 0)
 
 
+def leveled(
+    x: Float[Array, "*batch features"],
+) -> tuple[Float[Array, "*batch features"], Float[Array, "*batch"]]:
+    """Each vector over a power of two, which is exact in any dtype, and what makes its length one.
+
+    The factor of a zero vector is zero.
+    """
+    _, scaled, length = _measured(x)
+    return scaled, jnp.where(scaled.any(-1), 1 / length.squeeze(-1), 0)
+
+
 def distance(
     x: Float[Array, "*batch features"],
     y: Float[Array, "*batch features"],

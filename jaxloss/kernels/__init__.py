@@ -1,5 +1,6 @@
-"""Losses fused with the output layer that makes the logits, which then never exist all at once."""
+"""Losses whose logits never exist all at once: fused with the output layer, or in tiles."""
 
+from jaxloss.kernels import contrastive as contrastive
 from jaxloss.kernels.linear_distillation import linear_jensen_shannon as linear_jensen_shannon
 from jaxloss.kernels.linear_distillation import linear_kl as linear_kl
 from jaxloss.kernels.linear_distillation import linear_reverse_kl as linear_reverse_kl

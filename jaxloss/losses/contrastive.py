@@ -183,11 +183,11 @@ def info_nce(
     anchor, positive, exists = matched(name, where, anchors=anchors, positives=positives)
     temperature = check_positive(name, "temperature", temperature)
     if in_batch:
-        scores = cosines(anchor, positive)
+        scores = cosines(anchor, positive) / temperature
     elif negatives is None or labels is not None:
         raise ValueError(f"{name}: in_batch=False must come with negatives and without labels")
     else:
-        scores = (normalized(anchor) * normalized(positive)).sum(-1, keepdims=True)
+        scores = (normalized(anchor) * normalized(positive)).sum(-1, keepdims=True) / temperature
     if labels is not None:
         scores = jnp.where(_other_of_same(name, labels, scores), -jnp.inf, scores)
     if negatives is not None:
@@ -196,11 +196,11 @@ def info_nce(
         shape = (*jnp.shape(negatives)[:1], anchor.shape[1])
         require_shape(name, shape, wanted="of as many features,", negatives=negatives)
         others = at_least_float32(negatives).astype(anchor.dtype)
-        scores = jnp.concatenate([scores, cosines(anchor, others)], -1)
+        scores = jnp.concatenate([scores, cosines(anchor, others) / temperature], -1)
     if in_batch:
-        loss = partner_nll(scores / temperature, exists)
+        loss = partner_nll(scores, exists)
     else:
-        loss = label_nll(scores / temperature, jnp.zeros(len(anchor), jnp.int32))
+        loss = label_nll(scores, jnp.zeros(len(anchor), jnp.int32))
     return reduce(name, loss, where, weights, reduction)
 
 
