@@ -1,5 +1,7 @@
 """What a model is worth: exact means, honest comparisons, landscapes and gradients."""
 
+from jaxloss.evaluation.calibration import Calibration as Calibration
+from jaxloss.evaluation.calibration import calibration as calibration
 from jaxloss.evaluation.comparing import Compared as Compared
 from jaxloss.evaluation.comparing import Comparison as Comparison
 from jaxloss.evaluation.comparing import compare as compare

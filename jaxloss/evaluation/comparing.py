@@ -41,6 +41,8 @@ class Comparison(NamedTuple):
     runs: int
     """of each model"""
     confidence: float
+    negligible: float
+    """the largest difference that does not matter"""
 
     def table(self) -> str:
         """What came out, as text to be read as it is."""
@@ -171,6 +173,7 @@ def compare(
         clusters=len(weights),
         runs=count,
         confidence=confidence,
+        negligible=negligible,
     )
 
 

@@ -75,11 +75,13 @@ class Evaluation(NamedTuple):
     def table(self, confidence: float = 0.95) -> str:
         """The means of all and of each group, with confidence intervals, as text."""
         rows = [("", "examples", "mean", f"{confidence:.0%} CI")]
-        for name, summary in {"all": self.overall, **self.groups}.items():
-            low, high = summary.interval(confidence)
-            mean = number_text(summary.mean, high - low)
+        lines = {"all": self.overall, **self.groups}
+        intervals = {name: summary.interval(confidence) for name, summary in lines.items()}
+        widths = [high - low for low, high in intervals.values() if high > low]
+        for name, summary in lines.items():
+            mean = number_text(summary.mean, min(widths, default=0.0))
             count = count_text(summary.examples)
-            rows.append((str(name), count, mean, interval_text(low, high)))
+            rows.append((str(name), count, mean, interval_text(*intervals[name])))
         return aligned(rows)
 
 
