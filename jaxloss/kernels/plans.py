@@ -33,10 +33,10 @@ class Plan(NamedTuple):
     dtype: str | None = None
     """of a tile; None: that of the losses. At ``"bfloat16"``, whole rows of a bfloat16 model are
     rewritten into their gradient in place; each loss is then off by what its logits are rounded"""
-    axis: str | None = None
-    """the mesh axis over which the vocabulary is divided, inside ``jax.shard_map``"""
+    axis: Any = None
+    """the axes of a mesh over which the vocabulary is divided"""
     placed: Any = None
-    """what maps the work over a mesh; made by :func:`jaxloss.distributed.sharded`"""
+    """what maps the work over a mesh; both are set by :func:`jaxloss.distributed.sharded`"""
 
 
 class Layer(NamedTuple):

@@ -225,8 +225,8 @@ def merged(one: State, other: State) -> State:
     return total._replace(maximum=maximum, others=others, leader=leader)
 
 
-def merged_over(axis: str, state: State) -> State:
-    """What all devices along a mesh axis know together: a maximum and a sum of all in one."""
+def merged_over(axis: Any, state: State) -> State:
+    """What all devices along axes of a mesh know together: by a maximum and one sum."""
     maximum = jax.lax.pmax(state.maximum, axis)
     parts, structure = jax.tree.flatten(seen_from(maximum, state))
     total = jax.tree.unflatten(structure, list(jax.lax.psum(jnp.stack(parts), axis)))
