@@ -17,7 +17,8 @@ def words(figure):
     """All that is written in a figure."""
     figure.canvas.draw()
     axes = figure.axes
-    texts = [a.get_title(side) for a in axes for side in ("left", "center")] + [t.get_text() for a in axes for t in a.texts]
+    texts = [a.get_title(side) for a in axes for side in ("left", "center")]
+    texts += [text.get_text() for a in axes for text in a.texts]
     legends = [a.get_legend() for a in axes]
     texts += [t.get_text() for legend in legends if legend for t in legend.get_texts()]
     texts += [label.get_text() for a in axes for label in a.get_yticklabels()]
