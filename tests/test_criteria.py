@@ -141,7 +141,7 @@ def test_aux_passes_through_all_that_wrap():
 
 
 def test_unless_watches_but_holds_its_tongue():
-    criterion = convergence.unless(lambda o: o.aux["hot"] > 0, convergence.patience(2))
+    criterion = convergence.unless(lambda o: (o.aux or {})["hot"] > 0, convergence.patience(2))
     assert stops(criterion, [3.0] * 6, {"hot": [1, 1, 1, 1, 0, 1]}) == [5]
 
 
@@ -153,7 +153,9 @@ def test_reset_when_begins_anew_at_once():
 
 
 def test_reset_on_change_of_a_learning_rate():
-    criterion = convergence.reset_on_change(lambda o: o.aux["rate"], convergence.patience(3))
+    criterion = convergence.reset_on_change(
+        lambda o: (o.aux or {})["rate"], convergence.patience(3)
+    )
     values = [1.0] * 8
     assert first_stop(criterion, values, {"rate": [1.0] * 8}) == 4
     assert first_stop(criterion, values, {"rate": [1, 1, 1, 0.1, 0.1, 0.1, 0.1, 0.1]}) == 7

@@ -1,6 +1,7 @@
 """One pass over a data set: means, groups, clusters, ids, padding, devices, and what is refused."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -244,5 +245,6 @@ def test_no_batches_and_no_groups():
         evaluate(measure, 1.0, [], keep_examples=False)
     with pytest.raises(ValueError, match="groups must be given"):
         evaluate(measure, 1.0, batched(8, keys=("losses", "weights"))).worst_group()
+    no_dict: Any = measure
     with pytest.raises(ValueError, match="must return a dict"):
-        evaluate_each(measure, 1.0, batched(8))
+        evaluate_each(no_dict, 1.0, batched(8))

@@ -18,6 +18,7 @@ import pytest
 
 from jaxloss.training import Checkpoints, convergence, fit, make_train_step
 from jaxloss.training.convergence import Reason
+from jaxloss.training.convergence.waiting import PatienceState
 from jaxloss.training.state import unpacked
 from tests import interrupted
 
@@ -162,7 +163,7 @@ def test_types_of_everything_come_back(tmp_path):
     np.testing.assert_array_equal(
         jax.random.key_data(second.state.key), jax.random.key_data(first.state.key)
     )
-    assert type(unpacked(tracker, second.state)[1]["wait"]) is convergence.PatienceState
+    assert type(unpacked(tracker, second.state)[1]["wait"]) is PatienceState
     state, _ = train.step(second.state, jnp.float32(0))
     assert int(state.step) == 9
 

@@ -296,8 +296,8 @@ def gradients(
     every = kind.sums + kind.later
     at_once = not found
     columns = columns._replace(vectors=columns.vectors.astype(kind.dtype))
-    found = found or (None,) * len(every)
-    pairs = list(zip(every, found, slopes, strict=True))
+    known: tuple[Array | None, ...] = found or (None,) * len(every)
+    pairs = list(zip(every, known, slopes, strict=True))
     by_row = [(x, slope) for one, x, slope in pairs if one.axis]
 
     def step(of_columns: Any, part: Any) -> tuple[Any, Any]:
@@ -312,7 +312,9 @@ def gradients(
             slope_of += _slope(one, z, x, slope, where, given)
         value = None
         if at_once:
-            value = row_sum(jnp.where(where, _term(one, z, None), 0))
+            (only, _, _), *_ = pairs
+            where = among(only.over, rows, columns)
+            value = row_sum(jnp.where(where, _term(only, z, None), 0))
         left, right = rows.scale[:, None], columns.scale[None, :]
         moved = slope_of * left * right
         vectors, scale, shift = of_columns
