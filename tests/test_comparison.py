@@ -18,6 +18,11 @@ NOISE = 0.3 * RANDOM.normal(size=(8, 400))
 of = simulation.evaluation  # an evaluation of given losses
 
 
+def t_test(sample: np.ndarray) -> float:
+    """The p-value of a mean of zero."""
+    return float(np.asarray(scipy.stats.ttest_1samp(sample, 0))[1])
+
+
 def test_one_difference_is_a_paired_t_test():
     difference = NOISE[0] - NOISE[1] + 0.02
     result = compare({"base": of(HARD + NOISE[1]), "new": of(HARD + NOISE[0] + 0.02)})
@@ -25,7 +30,7 @@ def test_one_difference_is_a_paired_t_test():
     assert found is not None
     assert found.method == "t"
     assert found.value == pytest.approx(difference.mean())
-    assert found.p_value == pytest.approx(scipy.stats.ttest_1samp(difference, 0)[1])
+    assert found.p_value == pytest.approx(t_test(difference))
     interval = scipy.stats.t.interval(0.95, 399, difference.mean(), scipy.stats.sem(difference))
     np.testing.assert_allclose([found.low, found.high], interval)
     assert result.models["new"].loss.value == pytest.approx((HARD + NOISE[0] + 0.02).mean())
@@ -87,9 +92,7 @@ def test_p_values_are_corrected_for_their_number():
     rivals = {str(k): of(HARD + NOISE[k] - NOISE[k].mean()) for k in range(1, 4)}
     among = compare({"base": of(HARD), "one": one, **rivals})
     assert among.models["one"].verdict == "undecided"
-    assert among.models["one"].p_value == pytest.approx(
-        4 * scipy.stats.ttest_1samp(NOISE[0] + shift, 0)[1]
-    )
+    assert among.models["one"].p_value == pytest.approx(4 * t_test(NOISE[0] + shift))
 
 
 def test_the_interval_and_the_p_value_agree():
@@ -122,7 +125,7 @@ def test_methods_over_seeds():
     assert difference is not None
     # nothing varies from example to example, so that the seeds alone are left
     assert difference.value == pytest.approx(shifts.mean() + 0.02)
-    expected = scipy.stats.ttest_1samp(shifts + 0.02, 0)[1]
+    expected = t_test(shifts + 0.02)
     assert difference.p_value == pytest.approx(expected)
     one = compare({"base": base[0], "rival": rival[0]})
     assert one.question == "these checkpoints"

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxloss.core.summing import row_sum
+from jaxloss.kernels.operands import carried
 from jaxloss.kernels.reverse import reverse_only
 
 
@@ -357,9 +358,6 @@ def _slope(
     return jnp.broadcast_to(slope, z.shape) if where is None else jnp.where(where, slope, 0)
 
 
-# A loss whose gradient needs no sum to be complete
-
-
 def softplus_total(
     kind: Kind, rows: Side, columns: Side, weights: Float[Array, " batch"]
 ) -> Float[Array, ""]:
@@ -387,9 +385,6 @@ def softplus_total(
 
     operands = (rows, columns, weights)
     return reverse_only(value, forward, backward, instead_of(kind))(operands)
-
-
-# Some rows at a time
 
 
 def in_tiles(
@@ -420,13 +415,3 @@ def in_tiles(
         return total, entries
     total, rest = step(total, jax.tree.map(lambda x: x[size * tiles :], rows))
     return total, jax.tree.map(lambda *x: jnp.concatenate(x), entries, rest)
-
-
-def carried(start: Any, step: Callable[[Any], Any]) -> Any:
-    """``start`` in the type of what ``step`` makes of it, which inside ``shard_map`` may vary."""
-
-    def varying(x: Array, kind: Any) -> Array:
-        zero = jnp.zeros_like(kind)
-        return x if jax.typeof(x) == jax.typeof(zero) else x + zero
-
-    return jax.tree.map(varying, start, jax.eval_shape(step, start))
