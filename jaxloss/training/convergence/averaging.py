@@ -150,7 +150,7 @@ def ema_crossing(
         ]
         gain = means[1] - means[0]
         wanted = margin(means[1], atol, rtol)
-        met: Bool[Array, ""] = (gain < wanted) & (seen >= 3 * slow)
+        met: Bool[Array, ""] = (gain < wanted) & (seen.astype(jnp.float32) >= 3 * slow)
         found = jnp.where(met, state.hits + 1, 0)
         judged = verdict(met & (found >= hits), Reason.STALLED, gain, wanted)
         return CrossingState(means[0], means[1], seen, found), judged
