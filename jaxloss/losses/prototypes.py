@@ -98,9 +98,8 @@ def sinkhorn(
         Both rows prefer the first prototype, the second one a little less:
 
         >>> codes = sinkhorn(jnp.array([[1.0, 0.0], [0.9, 0.0]]), temperature=0.02, iterations=50)
-        >>> print(codes.round(1))
-        [[0.9 0.1]
-         [0.1 0.9]]
+        >>> [[f"{share:.1f}" for share in row] for row in codes]
+        [['0.9', '0.1'], ['0.1', '0.9']]
 
     Reference:
         Cuturi, "Sinkhorn Distances: Lightspeed Computation of Optimal Transport", 2013.

@@ -185,7 +185,7 @@ def approx_precision(
     Example:
         >>> scores, relevance = jnp.array([30.0, 20.0, 10.0]), jnp.array([1, 0, 1])
         >>> approx_precision(scores, relevance, cutoff=2)
-        Array(0.5, dtype=float32)
+        Array(0.49665..., dtype=float32)
 
     Reference:
         Qin, Liu & Li, "A General Approximation Framework for Direct Optimization of Information
