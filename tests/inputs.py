@@ -13,7 +13,7 @@ from jax import Array
 SIZES = {
     "shape": (8, 4),
     "batch": (8,),
-    "space": (3, 2),
+    "space": (2, 4),
     "classes": (4,),
     "features": (4,),
     "negatives": (5,),
