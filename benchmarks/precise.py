@@ -17,7 +17,7 @@ DIGITS = 250
 MANY_DIGITS = 4600
 """Enough to tell ``1 - sigmoid(10**4)`` from 0."""
 
-context = mpmath.MPContext()
+context: Any = mpmath.MPContext()
 context.dps = DIGITS
 
 _FUNCTIONS: dict[str, Callable[[Any], Any]] = {

@@ -1,6 +1,7 @@
 """Rules that say when to stop: ours, and what other libraries have."""
 
 import functools
+import importlib
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -97,7 +98,7 @@ def on_evaluations(stop: Callable[[np.ndarray], int]) -> Rule:
 def keras_patience(patience: int) -> Rule:
     """``EarlyStopping`` of Keras; Lightning's is the same on finite values."""
     os.environ.setdefault("KERAS_BACKEND", "jax")
-    from keras.callbacks import EarlyStopping
+    EarlyStopping = importlib.import_module("keras.callbacks").EarlyStopping
 
     class Model:
         stop_training = False
@@ -117,7 +118,7 @@ def keras_patience(patience: int) -> Rule:
 
 def flax_patience(patience: int) -> Rule:
     """``EarlyStopping`` of flax."""
-    from flax.training.early_stopping import EarlyStopping
+    EarlyStopping = importlib.import_module("flax.training.early_stopping").EarlyStopping
 
     def stop(run: np.ndarray) -> int:
         watch = EarlyStopping(min_delta=1e-3, patience=patience)

@@ -314,8 +314,8 @@ def gradients(
         value = None
         if at_once:
             (only, _, _), *_ = pairs
-            where = among(only.over, rows, columns)
-            value = row_sum(jnp.where(where, _term(only, z, None), 0))
+            where, term = among(only.over, rows, columns), _term(only, z, None)
+            value = row_sum(term if where is None else jnp.where(where, term, 0))
         left, right = rows.scale[:, None], columns.scale[None, :]
         moved = slope_of * left * right
         vectors, scale, shift = of_columns
