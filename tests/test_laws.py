@@ -49,13 +49,21 @@ from tests.inputs import Argument, example, positional, where_of
 
 Loss = Callable[..., Any]
 
-every_loss = pytest.mark.parametrize(
-    "loss",
-    [
+
+@pytest.fixture(
+    scope="module",  # all laws of one loss, then those of the next
+    params=[
         pytest.param(e.loss, id=(id := f"{e.family}.{e.name}"), marks=pytest.mark.xdist_group(id))
         for e in catalogue.entries()
     ],
 )
+def loss(request: pytest.FixtureRequest) -> Iterator[Loss]:
+    """Each loss of the catalogue. What is compiled for it goes with it, or memory maps run out."""
+    yield request.param
+    for function in (shape_of, facts, derivatives, with_the_last_two_removed):
+        function.cache_clear()
+
+
 close = functools.partial(np.testing.assert_allclose, rtol=2e-6, atol=1e-6)
 
 
@@ -104,7 +112,6 @@ MAY_BE_NEGATIVE = {
 # Conventions of form
 
 
-@every_loss
 def test_signature(loss: Loss):
     parameters = inspect.signature(loss).parameters
     assert list(parameters)[-3:] == ["where", "weights", "reduction"]
@@ -119,7 +126,6 @@ def test_signature(loss: Loss):
     assert not retired & set(parameters)
 
 
-@every_loss
 def test_docstring_is_complete(loss: Loss):
     text = inspect.getdoc(loss) or ""
     assert len(text.partition("\n")[0]) <= 96
@@ -129,7 +135,6 @@ def test_docstring_is_complete(loss: Loss):
         assert option in text.partition("Args:")[2], option
 
 
-@every_loss
 def test_is_a_plain_function(loss: Loss):
     assert inspect.isfunction(loss)
     assert pickle.loads(pickle.dumps(loss)) is loss
@@ -184,7 +189,6 @@ def facts(loss: Loss) -> dict[str, Any]:
     return compute(example(loss), example(loss, seed=1), weights, some)
 
 
-@every_loss
 def test_reductions_agree(loss: Loss):
     f = facts(loss)
     close(f["none"].sum(), f["sum"])
@@ -193,14 +197,12 @@ def test_reductions_agree(loss: Loss):
     assert 0 < f["weighted sum"] / f["weighted mean"] <= f["weights"].sum() * (1 + 1e-6)
 
 
-@every_loss
 def test_the_scale_of_the_weights_leaves_the_mean_alone(loss: Loss):
     f = facts(loss)
     close(f["weighted mean"], f["scaled mean"])
     close(f["mean"], f["constant weight"])
 
 
-@every_loss
 def test_a_weight_of_zero_is_a_mask(loss: Loss):
     f = facts(loss)
     close(f["sum over some"], jnp.where(f["some"], f["none"], 0).sum())
@@ -209,13 +211,11 @@ def test_a_weight_of_zero_is_a_mask(loss: Loss):
         close(f["mean over some"], masked(example(loss), f["some"]))
 
 
-@every_loss
 def test_weights_carry_gradient(loss: Loss):
     f = facts(loss)
     close(f["slope in weights"], f["none"])
 
 
-@every_loss
 @pytest.mark.usefixtures("as_users_run_it")
 def test_where_and_weights_broadcast_to_the_loss_and_never_enlarge_it(loss: Loss):
     f, inputs = facts(loss), example(loss)
@@ -232,13 +232,11 @@ def test_where_and_weights_broadcast_to_the_loss_and_never_enlarge_it(loss: Loss
                 loss(*inputs, **{argument: value})
 
 
-@every_loss
 def test_vmap_is_a_loop(loss: Loss):
     f = facts(loss)
     close(f["vmap"], jnp.stack([f["mean"], f["other mean"]]))
 
 
-@every_loss
 def test_is_not_negative(loss: Loss):
     if loss in MAY_BE_NEGATIVE:
         pytest.skip(
@@ -314,7 +312,6 @@ def with_the_last_two_removed(loss: Loss) -> tuple[Any, ...]:
     )
 
 
-@every_loss
 @pytest.mark.parametrize("garbage", [jnp.nan, jnp.inf, -jnp.inf, 3e38])
 def test_a_masked_element_may_hold_anything(loss: Loss, garbage: float):
     arguments, inputs = positional(loss), example(loss)
@@ -334,7 +331,6 @@ def test_a_masked_element_may_hold_anything(loss: Loss, garbage: float):
                 assert (np.asarray(actual)[~where] == 0).all()
 
 
-@every_loss
 def test_nothing_selected_is_zero(loss: Loss):
     inputs = example(loss)
     where = np.zeros(where_of(loss).shape, bool)
@@ -345,7 +341,6 @@ def test_nothing_selected_is_zero(loss: Loss):
     assert all((slope == 0).all() for slope in slopes.values())
 
 
-@every_loss
 def test_derivatives_agree_with_finite_differences(loss: Loss):
     if loss in HOLDS_A_PART_CONSTANT:
         pytest.skip("by definition its gradient is not the derivative of its value")
@@ -373,7 +368,6 @@ def test_derivatives_agree_with_finite_differences(loss: Loss):
             close(curvatures[i], numeric, rtol=1e-5, atol=1e-7)
 
 
-@every_loss
 def test_half_precision_is_computed_in_float32(loss: Loss):
     inputs = example(loss)
 
@@ -399,7 +393,6 @@ def test_half_precision_is_computed_in_float32(loss: Loss):
         close(slope, steep, rtol=1e-2, atol=1e-4)
 
 
-@every_loss
 def test_options_are_traced(loss: Loss):
     """A number can be swept and learnt, and a new value of it compiles nothing."""
     inputs = example(loss)
@@ -444,7 +437,6 @@ def nothing_compiled() -> Iterator[None]:
 # Errors
 
 
-@every_loss
 @pytest.mark.usefixtures("as_users_run_it")
 def test_errors_name_the_function_and_the_arguments(loss: Loss):
     inputs = example(loss)
@@ -463,7 +455,6 @@ def test_errors_name_the_function_and_the_arguments(loss: Loss):
 # Devices
 
 
-@every_loss
 def test_eight_devices_give_what_one_gives_and_nothing_is_transferred(loss: Loss):
     inputs, arguments = example(loss), positional(loss)
     mesh = Mesh(np.array(jax.devices()[:8]), ("data",))
