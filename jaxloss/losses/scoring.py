@@ -124,7 +124,7 @@ def spherical(
 
     Example:
         >>> spherical(jnp.array([0.6, 0.8, 0.0]), jnp.array(1))
-        Array(0.2..., dtype=float32)
+        Array(0.2, dtype=float32)
 
     Reference:
         Good, "Comment on Measuring Information and Uncertainty", 1971.
