@@ -72,6 +72,7 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.losses import self_supervised as self_supervised
     from jaxloss.losses import sequence as sequence
     from jaxloss.losses import survival as survival
+    from jaxloss.losses import tagging as tagging
     from jaxloss.losses import unpaired_preference as unpaired_preference
 
 

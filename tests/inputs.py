@@ -25,6 +25,7 @@ SIZES = {
     "thresholds": (3,),
     "time": (7,),
     "labels": (3,),
+    "positions": (4,),  # one more than labels
     "tokens": (6,),
     "depths": (3,),
     "experts": (4,),

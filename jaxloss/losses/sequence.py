@@ -16,6 +16,8 @@ from jaxloss.core.ctc import ctc_forward as log_forward
 from jaxloss.core.inputs import masked, selection
 from jaxloss.core.preconditions import check
 from jaxloss.core.reducing import Reduction, broadcast_where, reduce
+from jaxloss.core.transducer import Text as TransducerText
+from jaxloss.core.transducer import transducer_nll
 
 Impossible = Literal["infinite", "ignored"]
 
@@ -96,6 +98,77 @@ def ctc_forward(
     return states * poison[:, None, None]
 
 
+@compiled("impossible", "reduction")
+def transducer(
+    logits: Float[ArrayLike, "batch time positions classes"],
+    labels: Int[ArrayLike, "batch labels"],
+    *,
+    blank: int | Int[Array, ""] = 0,
+    label_where: Bool[ArrayLike, "#batch #labels"] | None = None,
+    impossible: Impossible = "infinite",
+    where: Bool[ArrayLike, "#batch #time"] | None = None,
+    weights: Real[ArrayLike, "..."] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""Negative log-probability of a text, read by choosing the next label or the next frame.
+
+    .. math::
+        \ell = -\log \sum_{t_1 \le \dots \le t_U} \prod_u p_{t_u, u - 1}(y_u)
+        \prod_t p_{t, u(t)}(\text{blank}), \qquad p_{t, u} = \operatorname{softmax}(z_{t, u})
+
+    A recurrent neural network transducer, RNN-T. Label :math:`u` is read in frame :math:`t_u`, and
+    a blank ends frame :math:`t` after the :math:`u(t)` labels that are read by then. Unlike in
+    :func:`ctc` a frame may give many labels, and what is next depends on those before. Nothing as
+    large as the logits is stored but their gradient. The unreduced shape is ``batch``.
+
+    Args:
+        logits: at each frame, after none, one, ... and all labels: one position more than labels.
+        labels: never the blank; as a class out of range that gives NaN.
+        blank: the class that ends a frame.
+        label_where: which labels exist, those that do first; the others may hold any integer, and
+            the logits after them anything.
+        impossible: what a text costs that has probability 0: ``"infinite"``, or ``"ignored"``, as
+            if it did not exist. Its gradient is 0.
+        where: which frames exist; an example without any does not count.
+        weights, reduction: see :func:`jaxloss.core.reducing.reduce`; they act on whole examples.
+
+    Example:
+        The label 1 in the first of two frames or in the second; each of three choices is one of
+        two:
+
+        >>> transducer(jnp.zeros((1, 2, 2, 2)), jnp.array([[1]]))
+        Array(1.3862944, dtype=float32)
+
+    Reference:
+        Graves, "Sequence Transduction with Recurrent Neural Networks", 2012.
+    """
+    name = "transducer"
+    require_option(name, "impossible", impossible, ("infinite", "ignored"))
+    logits, labels, blank = jnp.asarray(logits), jnp.asarray(labels), jnp.asarray(blank)
+    require_floating(name, logits=logits)
+    require_integer(name, labels=labels, blank=blank)
+    wanted = "of shape (batch, time, labels + 1, classes)"
+    require_rank(name, 4, wanted=wanted, exact=True, logits=logits)
+    if labels.shape != (logits.shape[0], logits.shape[2] - 1):
+        wanted = f"of shape {(logits.shape[0], logits.shape[2] - 1)}, as logits have positions"
+        raise ValueError(f"{name}: labels must be {wanted}, got shape {labels.shape}")
+    present = selection(name, where, logits.shape[:2])
+    exists = jnp.ones(labels.shape, bool)
+    first = jnp.ones(labels.shape[:1], bool)
+    if label_where is not None:
+        exists = broadcast_where(name, label_where, labels.shape, "label_where")
+        ordered = exists[:, 1:] <= exists[:, :-1]
+        exists = check(exists, ordered.all(), f"{name}: label_where must be true first, then false")
+        first = ordered.all(-1)
+    valid, blank, poison = _valid(name, labels, exists, blank, logits.shape[-1])
+    text = TransducerText(jnp.pad(valid, ((0, 0), (0, 1)), constant_values=-1), blank)
+    loss = transducer_nll(logits, text, present) * jnp.where(first, poison, jnp.nan)
+    some = None if present is None else present.any(1)
+    if impossible == "ignored":
+        some = ~jnp.isinf(loss) & (True if some is None else some)
+    return reduce(name, loss, some, weights, reduction)
+
+
 def _given(
     name: str,
     logits: Float[ArrayLike, "batch time classes"],
@@ -119,12 +192,23 @@ def _given(
         exists = broadcast_where(name, label_where, labels.shape, "label_where")
         first = jnp.argsort(~exists, axis=-1, stable=True)
         labels, exists = (jnp.take_along_axis(x, first, -1) for x in (labels, exists))
-    classes = logits.shape[-1]
+    valid, blank, poison = _valid(name, labels, exists, blank, logits.shape[-1])
+    text = Text(jnp.pad(valid, ((0, 0), (1, 0)), constant_values=-1), blank)
+    return masked(logits, present), text, present, poison
+
+
+def _valid(
+    name: str,
+    labels: Int[Array, "batch labels"],
+    exists: Bool[Array, "batch labels"],
+    blank: Int[Array, ""],
+    classes: int,
+) -> tuple[Int[Array, "batch labels"], Int[Array, ""], Float[Array, " batch"]]:
+    """Labels in range, -1 for none; the blank; 1 for each text, NaN if something is invalid."""
     valid = ~exists | ((labels >= 0) & (labels < classes) & (labels != blank))
     labels = check(labels, valid, f"{name}: labels must lie in [0, {classes}) and not be blank")
     within = (blank >= 0) & (blank < classes)
     blank = check(blank, within, f"{name}: blank must lie in [0, {classes})")
     poison = jnp.where(valid.all(-1) & within, 1.0, jnp.nan)
     labels = jnp.where(exists, labels.clip(0, classes - 1), -1).astype(jnp.int32)
-    text = Text(jnp.pad(labels, ((0, 0), (1, 0)), constant_values=-1), blank.astype(jnp.int32))
-    return masked(logits, present), text, present, poison
+    return labels, blank.astype(jnp.int32), poison

@@ -25,6 +25,22 @@ def ctc(logits, labels, blank=0, label_where=None, impossible="infinite"):
     return np.where(np.isinf(losses), 0, losses) if impossible == "ignored" else losses
 
 
+def transducer(logits, labels, blank=0, label_where=None, impossible="infinite"):
+    exists = np.ones(labels.shape, bool) if label_where is None else label_where
+    losses = np.zeros(len(logits))
+    for example, p in enumerate(softmax(logits)):
+        text, chance = labels[example][exists[example]], 0.0
+        for frames in itertools.combinations_with_replacement(range(len(p)), len(text)):
+            path = 1.0
+            for u, t in enumerate(frames):
+                path *= p[t, u, text[u]]
+            for t in range(len(p)):
+                path *= p[t, sum(frame <= t for frame in frames), blank]
+            chance += path
+        losses[example] = -np.log(chance) if chance else np.inf
+    return np.where(np.isinf(losses), 0, losses) if impossible == "ignored" else losses
+
+
 SOME = np.arange(3) < np.array([3, 2, 0, 3, 1, 2, 3, 3])[:, None]
 
 
@@ -35,8 +51,24 @@ def with_another_blank():
     return logits, np.array([[0, 1, 0], [0, 0, 1], [1, 1, 1], [1, 0, 1]])
 
 
+def with_a_label_ruled_out():
+    """In every cell of one example, so that its text is impossible."""
+    generator = np.random.default_rng(1)
+    logits = generator.standard_normal((4, 4, 4, 3), np.float32)
+    logits[1, ..., 1] = -np.inf
+    return logits, np.array([[0, 1, 0], [0, 0, 1], [1, 1, 1], [0, 0, 0]])
+
+
 ROWS = [
     Row(sequence.ctc, ctc),
     Row(sequence.ctc, ctc, {"label_where": SOME}),
     Row(sequence.ctc, ctc, {"blank": 2, "impossible": "ignored"}, with_another_blank),
+    Row(sequence.transducer, transducer),
+    Row(sequence.transducer, transducer, {"label_where": SOME}),
+    Row(
+        sequence.transducer,
+        transducer,
+        {"blank": 2, "impossible": "ignored"},
+        with_a_label_ruled_out,
+    ),
 ]
