@@ -283,6 +283,6 @@ def test_wrong_arguments_are_refused():
     with pytest.raises(ValueError, match=r"memory must be at least \d+ bytes"):
         dpo(HIDDEN, KERNEL, LABELS, reference, reference, memory=100)
     with pytest.raises(
-        ValueError, match="linear_sequence_log_probabilities: hidden must be of sha"
+        ValueError, match="linear_sequence_log_probabilities: hidden must be of"
     ):
         linear_sequence_log_probabilities(jnp.ones(FEATURES), KERNEL, jnp.array(0))

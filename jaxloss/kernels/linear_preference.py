@@ -254,9 +254,10 @@ def _planned(layer: Head) -> Plan:
         fitted, layer.name, layer_of(hidden, layer.operands.kernel), memory=layer.memory
     )
     if plan is not None:
-        divided = plan.columns is None and plan.tokens is not None
-        plan = plan._replace(tokens=max(plan.tokens, row)) if divided else plan
+        if plan.columns is None and plan.tokens is not None:
+            plan = plan._replace(tokens=max(plan.tokens, row))
         return fit(plan=plan, per_token=False)
     plan = fit(plan=None, per_token=False)
-    divided = plan.columns is None and plan.tokens is not None
-    return fit(plan=None, per_token=True) if divided and plan.tokens < row else plan
+    if plan.columns is None and plan.tokens is not None and plan.tokens < row:
+        return fit(plan=None, per_token=True)
+    return plan
