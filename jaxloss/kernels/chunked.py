@@ -150,16 +150,18 @@ def _tile(
         dz, found, (drows, dshared) = _in_place(shape, z, rows, weights / unit)
     else:
         dz, found, (drows, dshared) = shape(z, rows, weights / unit)
+    dz, every = dz.reshape(-1, dz.shape[-1]), hidden.reshape(-1, hidden.shape[-1])
     dbias = [dz.astype(dtype).sum(0) * unit] if wanted.bias else []
     dz = dz.astype(hidden.dtype)
     dhidden, dkernel = [], []
     if wanted.hidden:
         back = product(dz, kernel.astype(hidden.dtype), (1, 1), dtype) * unit
+        back = back.reshape(hidden.shape)
         dhidden = [back if plan.axis is not None else back.astype(waiting(hidden))]
     if wanted.kernel:
         last = hidden.shape[0] == operands.hidden.shape[0] and kernel.dtype == hidden.dtype
         kind = waiting(hidden) if last else dtype
-        dkernel = [Product(hidden, dz, kind, unit)]
+        dkernel = [Product(every, dz, kind, unit)]
     drows, doptions, dlink = jax.tree.map(lambda g: g * unit.astype(g.dtype), (drows, *dshared))
     return (dkernel, dbias, doptions, dlink), (found, dhidden, drows)
 

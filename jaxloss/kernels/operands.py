@@ -23,7 +23,7 @@ class Operands(NamedTuple):
     """
 
     hidden: Any
-    """``*batch features``"""
+    """``*batch features``, or ``*batch answers tokens features`` for a loss of several tokens"""
     kernel: Any
     """``features vocabulary``"""
     bias: Any
@@ -38,8 +38,8 @@ class Operands(NamedTuple):
     """numbers that act on every logit"""
 
     def flat(self) -> "Operands":
-        """The same with one axis of tokens."""
-        axes = self.hidden.ndim - 1
+        """The same with one axis of what there is one loss of."""
+        axes = self.weights.ndim
 
         def flatten(x: Array) -> Array:
             return x.reshape(-1, *x.shape[axes:])
@@ -67,14 +67,14 @@ def only(wanted: Any, leaves: list[Any]) -> Any:
 
 
 def logits(
-    hidden: Float[Array, "rows features"],
+    hidden: Float[Array, "*rows features"],
     kernel: Float[Array, "features columns"],
     bias: Float[Array, " columns"] | None,
     dtype: Any,
-) -> Float[Array, "rows columns"]:
+) -> Float[Array, "*rows columns"]:
     """The outputs of a linear layer, multiplied in the dtype of ``hidden``, added in float32."""
-    z = product(hidden, kernel.astype(hidden.dtype), (1, 0), dtype)
-    return z if bias is None else z + bias.astype(dtype)[None]
+    z = product(hidden, kernel.astype(hidden.dtype), (hidden.ndim - 1, 0), dtype)
+    return z if bias is None else z + jnp.expand_dims(bias.astype(dtype), range(z.ndim - 1))
 
 
 def product(a: Array, b: Array, over: tuple[int, int], dtype: Any) -> Array:

@@ -5,9 +5,10 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
-from jaxloss.core.checks import require_option
+from jaxloss.core.checks import require_option, require_rank
 from jaxloss.core.compiling import compiled
-from jaxloss.core.inputs import Scalar
+from jaxloss.core.inputs import Scalar, selection
+from jaxloss.core.reducing import mean_of_existing
 from jaxloss.kernels import streamed
 from jaxloss.kernels.plans import Plan
 from jaxloss.kernels.reducing import head, planned, reduced
@@ -52,7 +53,49 @@ def linear_log_probabilities(
     name = "linear_log_probabilities"
     layer = head(name, hidden, kernel, labels, bias=bias, softcap=softcap, temperature=temperature,
                  classes=classes, plan=plan, memory=memory, where=where)  # fmt: skip
-    return reduced(layer, _log_probability, ("nll",), {}, None, "none")
+    return reduced(layer, log_probability, ("nll",), {}, None, "none")
+
+
+@compiled("average", "classes", "plan", "memory")
+def linear_sequence_log_probabilities(
+    hidden: Float[ArrayLike, "*batch tokens features"],
+    kernel: Float[ArrayLike, "features vocabulary"],
+    labels: Int[ArrayLike, "*batch tokens"],
+    *,
+    average: bool = False,
+    bias: Float[ArrayLike, " vocabulary"] | None = None,
+    softcap: Scalar | None = None,
+    temperature: Scalar | None = None,
+    classes: int | None = None,
+    plan: Plan | None = None,
+    memory: int | None = None,
+    where: Bool[ArrayLike, "*#batch #tokens"] | None = None,
+) -> Float[Array, "*batch"]:
+    r"""Log-probability of each sequence under an output layer: the sum over its tokens.
+
+    .. math::
+        \log p = \sum_t \log \operatorname{softmax}(h_t W + b)_{y_t}
+
+    It is :func:`jaxloss.losses.language.sequence_log_probabilities` of the logits. Of a reference,
+    it may be computed once for all epochs.
+
+    Args:
+        average: the mean over the tokens that exist, in place of the sum.
+        bias, softcap, temperature, classes, plan, memory: as in
+            :func:`jaxloss.kernels.linear_softmax_cross_entropy`.
+        where: which tokens exist, as a rule those of the answer and not those of the prompt.
+
+    Example:
+        >>> hidden, kernel = jnp.ones((1, 3, 8)), jnp.zeros((8, 2))
+        >>> linear_sequence_log_probabilities(hidden, kernel, jnp.array([[0, 1, 1]]))
+        Array([-2.0794415], dtype=float32)
+    """
+    name = "linear_sequence_log_probabilities"
+    require_rank(name, 2, wanted="of shape (*batch, tokens, features)", hidden=hidden)
+    layer = head(name, hidden, kernel, labels, bias=bias, softcap=softcap, temperature=temperature,
+                 classes=classes, plan=plan, memory=memory, where=where)  # fmt: skip
+    each = reduced(layer, log_probability, ("nll",), {}, None, "none")
+    return of_sequences(each, selection(name, where, each.shape), average)
 
 
 @compiled("classes", "plan", "memory")
@@ -172,8 +215,18 @@ def linear_statistics(
     )
 
 
-def _log_probability(found: Any, options: Any) -> Float[Array, "*rows"]:
+def log_probability(found: Any, options: Any) -> Float[Array, "*rows"]:
+    """That of the label, from the statistics of rows."""
     return -found.nll
+
+
+def of_sequences(
+    log_p: Float[Array, "*batch tokens"], exists: Bool[Array, "*batch tokens"] | None, average: bool
+) -> Float[Array, "*batch"]:
+    """The sum over the tokens that exist, or their mean; 0 for none."""
+    if average:
+        return mean_of_existing(log_p, exists)[0]
+    return (log_p if exists is None else jnp.where(exists, log_p, 0)).sum(-1)
 
 
 def _entropy(found: Any, options: Any) -> Float[Array, "*rows"]:
