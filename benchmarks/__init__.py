@@ -8,6 +8,6 @@ Files: ``libraries`` says the same loss in each library, ``rows`` names the loss
 them, and ``report`` prints and writes what came out.
 
 ``python -m benchmarks convergence`` is another thing: how early, how late and how often rules stop.
-Files: ``curves`` and ``unseen`` simulate losses, ``real`` trains, ``stopping`` has the rules, and
-``convergence`` counts.
+Files: ``curves`` and ``unseen`` simulate losses, ``real`` trains, ``stopping`` has the rules,
+``limits`` says what no rule can do, and ``convergence`` counts. What came out is in ``results``.
 """

@@ -18,9 +18,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the rows that were asked for; print, and if wanted write, each as it ends."""
     options = parser().parse_args(arguments)
     if CONVERGENCE in options.names:
-        records = convergence.run(options.quick)
-        if options.json:
-            options.json.write_text(json.dumps(records, indent=2) + "\n")
+        sets = [name for name in options.names if name != CONVERGENCE]
+        for records in convergence.run(options.quick, sets):
+            if options.json:
+                options.json.write_text(json.dumps(records, indent=2) + "\n")
         return
     losses, missing = available([timing.OURS, *options.against])
     for name, reason in missing.items():

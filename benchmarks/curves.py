@@ -45,7 +45,7 @@ class Runs(NamedTuple):
     values: np.ndarray
     """means of blocks"""
     over: np.ndarray
-    """at the end of each block: the gain to come, in tolerances"""
+    """at the end of each block: the gain to come over the best so far, in tolerances"""
     over_double: np.ndarray
     """the same, were the run to end when it is twice as long"""
     converged: np.ndarray
@@ -82,12 +82,14 @@ def simulate(family: Family, runs: int, seed: int) -> Runs:
 def truth(mean: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
     """The gain to come in tolerances, up to the end and up to twice as far, and when it is small.
 
-    Twice as far is looked at the ends of blocks only, and holds in between.
+    It is counted from the best so far, which one can keep: a loss that swings has converged when
+    its low points have. Twice as far is looked at the ends of blocks only, and holds in between.
     """
-    tolerance = TOLERANCE * np.abs(mean)
-    over = (mean - np.minimum.accumulate(mean[::-1])[::-1]) / tolerance
+    best = np.minimum.accumulate(mean)
+    tolerance = TOLERANCE * np.abs(best)
+    over = (best - best[-1]) / tolerance
     ends = range(BLOCK - 1, len(mean), BLOCK)
-    double = [(mean[end] - mean[end : 2 * end + 2].min()) / tolerance[end] for end in ends]
+    double = [(best[end] - best[: 2 * end + 2][-1]) / tolerance[end] for end in ends]
     small = over < 1
     return over, np.repeat(double, BLOCK), int(small.argmax()) if small.any() else len(mean)
 

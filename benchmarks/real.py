@@ -81,12 +81,12 @@ def measured_truth(mean: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
     width = max(mean.shape[1] // 50, 1)
     smooth = np.array([np.convolve(row, np.ones(width) / width, "valid") for row in mean])
     smooth = np.concatenate([np.repeat(smooth[:, :1], width - 1, 1), smooth], 1)
-    tolerance = TOLERANCE * np.abs(smooth)
-    over = (smooth - np.minimum.accumulate(smooth[:, ::-1], 1)[:, ::-1]) / tolerance
-    ends = range(smooth.shape[1])
-    double = [smooth[:, e] - smooth[:, e : 2 * e + 2].min(1) for e in ends]
+    best = np.minimum.accumulate(smooth, 1)
+    tolerance = TOLERANCE * np.abs(best)
+    over = (best - best[:, -1:]) / tolerance
+    double = [best[:, e] - best[:, : 2 * e + 2][:, -1] for e in range(best.shape[1])]
     small = over < 1
-    converged = np.where(small.any(1), small.argmax(1) + 1, smooth.shape[1]) * STRIDE
+    converged = np.where(small.any(1), small.argmax(1) + 1, best.shape[1]) * STRIDE
     return over, np.array(double).T / tolerance, converged
 
 

@@ -1,5 +1,7 @@
 """The held-out set: every run has a mean and a noise of its own."""
 
+from typing import NamedTuple
+
 import numpy as np
 import optax
 
@@ -79,11 +81,30 @@ def logarithms(generator: Generator) -> Draw:
     return quiet(generator, level + height * (1 - np.log1p(TIME / offset) / np.log1p(2500)))
 
 
-def hidden_lines(generator: Generator) -> Draw:
-    """An exponential, and a slow line that may be hidden by noise."""
+class HiddenLine(NamedTuple):
+    """An exponential, and a line that noise may hide."""
+
+    level: float
+    height: float
+    time: float
+    slope: float
+    """by which the loss falls in each step, beside the exponential"""
+    noise: float
+
+
+def hidden_line(generator: Generator) -> HiddenLine:
+    """Some exponential, and a line that takes a tenth to four tenths of the level with it."""
     level, height = level_and_height(generator)
-    mean = exponential(level, height, between(generator, 200, 2000))
-    return quiet(generator, mean - level * generator.uniform(0.1, 0.4) * TIME / STEPS)
+    time = between(generator, 200, 2000)
+    slope = level * generator.uniform(0.1, 0.4) / STEPS
+    return HiddenLine(level, height, time, slope, between(generator, 0.05, 0.5))
+
+
+def hidden_lines(generator: Generator) -> Draw:
+    """With independent noise."""
+    level, height, time, slope, noise = hidden_line(generator)
+    mean = exponential(level, height, time) - slope * TIME
+    return Draw(mean, gaussian(noise)(generator))
 
 
 def cycles(generator: Generator) -> Draw:

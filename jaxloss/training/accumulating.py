@@ -59,6 +59,10 @@ class Problem(NamedTuple):
     model_state: PyTree
     batch: PyTree
     division: Division
+    value: Callable[[WeightedSum], Array] = WeightedSum.value
+    """what is made of the terms over the whole batch"""
+    several: bool = False
+    """whether that is a vector, of which every element has a gradient of its own"""
 
 
 def value_and_gradient(
@@ -66,22 +70,25 @@ def value_and_gradient(
 ) -> tuple[Measured, PyTree]:
     """What was measured over the whole batch, and the gradient of its value.
 
-    The auxiliary outputs of several micro-batches are stacked along a new first axis. With a
-    ``scale``, the value is multiplied with it before, and the gradient divided by it after.
+    The auxiliary outputs of several micro-batches are stacked along a new first axis, and so are
+    the gradients of several values. With a ``scale``, the value is multiplied with it before, and
+    the gradient divided by it after.
     """
-    measure, model_state, batch, division = problem
+    measure, model_state, batch, division = problem[:4]
+    slope = jax.jacrev if problem.several else jax.grad
     if division.is_whole:
 
-        def value(params: PyTree) -> tuple[Float[Array, ""], Measured]:
+        def value(params: PyTree) -> tuple[Array, Measured]:
             measured = measure(params, model_state, batch, None)
-            return scaled(measured.terms.value(), scale), measured
+            return scaled(problem.value(measured.terms), scale), measured
 
-        (_, measured), gradient = jax.value_and_grad(value, has_aux=True)(params)
+        gradient, measured = slope(value, has_aux=True)(params)
         return measured, unscaled(gradient, scale)
 
     share = share_of(measure, division)
     total = added_up(problem, params)
-    sensitivity = jax.grad(lambda terms: scaled(terms.value(), scale))(total)
+    sensitivity = slope(lambda terms: scaled(problem.value(terms), scale))(total)
+    rows = jax.tree.leaves(sensitivity)[0].shape
     params, model_state, sensitivity = varying((params, model_state, sensitivity), division)
 
     def pulled_back(model_state: PyTree, part: PyTree) -> tuple[PyTree, Measured]:
@@ -90,7 +97,7 @@ def value_and_gradient(
             return varying(measured.terms, division), measured
 
         _, pull, measured = jax.vjp(forward, params, has_aux=True)
-        (gradient,) = pull(sensitivity)
+        (gradient,) = (jax.vmap(pull) if problem.several else pull)(sensitivity)
         return jax.tree.map(lambda g: g.astype(sum_dtype(g)), gradient), measured
 
     if division.micro_batches == 1:
@@ -104,7 +111,10 @@ def value_and_gradient(
             carry = jax.tree.map(jnp.add, gradient, piece), model_state
             return carry, (measured.terms, measured.aux)
 
-        zeros = jax.tree.map(lambda p: jnp.zeros_like(p, sum_dtype(p)), params)
+        def zero(p: Array) -> Array:
+            return jnp.broadcast_to(jnp.zeros_like(p, sum_dtype(p)), (*rows, *p.shape))
+
+        zeros = jax.tree.map(zero, params)
         parts = split(batch, division.micro_batches)
         (gradient, model_state), (terms, aux) = jax.lax.scan(add, (zeros, model_state), parts)
         measured = Measured(jax.tree.map(lambda x: x.sum(0), terms), model_state, aux)
@@ -116,10 +126,10 @@ def value_and_gradient(
 
 def value_only(problem: Problem, params: PyTree) -> Float[Array, ""]:
     """The value over the whole batch, as :func:`value_and_gradient` would find it."""
-    measure, model_state, batch, division = problem
+    measure, model_state, batch, division = problem[:4]
     if division.is_whole:
-        return measure(params, model_state, batch, None).terms.value()
-    return added_up(problem, params).value()
+        return problem.value(measure(params, model_state, batch, None).terms)
+    return problem.value(added_up(problem, params))
 
 
 Share = Callable[[PyTree, PyTree, tuple[Int[Array, ""] | None, PyTree]], Measured]
@@ -146,7 +156,7 @@ def share_of(measure: Measure, division: Division) -> Share:
 
 def added_up(problem: Problem, params: PyTree) -> WeightedSum:
     """The terms over all parts."""
-    measure, model_state, batch, division = problem
+    measure, model_state, batch, division = problem[:4]
     share = share_of(measure, division)
     if division.micro_batches == 1:
         terms = share(params, model_state, (None, batch)).terms
@@ -194,7 +204,7 @@ def require_partial_means(terms: WeightedSum) -> None:
             )
 
 
-def scaled(value: Float[Array, ""], scale: Float[Array, ""] | None) -> Float[Array, ""]:
+def scaled(value: Array, scale: Float[Array, ""] | None) -> Array:
     """``value`` times ``scale``, if there is one."""
     return value if scale is None else value * scale.astype(value.dtype)
 

@@ -10,6 +10,10 @@ from fast to slow, and four slow curves: the line :math:`-u`, the logarithm :mat
 one slow curve and then the exponentials. Every beginning of a chain is a model, and so is the
 constant. With coefficients that are normal beforehand, the evidence for all beginnings of a chain
 and what they forecast come from one QR decomposition.
+
+A loss may also swing, as under a cyclic learning rate. If what the curves leave over does, then its
+period, of which there must have been three, and half of it are projected out of everything, and
+what is left is looked at again.
 """
 
 import math
@@ -40,6 +44,8 @@ CORRELATED = (0.6, 0.3)
 """What is left over is no noise if neighbors correlate more than that, for each of the starts."""
 SWINGING = (3.0, 2.4)
 """Nor if an autocorrelation lies that many standard errors below zero: that is a cycle."""
+PERIODS = np.arange(3, 28, 1 / 8)
+"""How many there may be of it: fewer might be a bend, and more have no three blocks each."""
 IMMATERIAL = 0.25
 """But what is left over does not matter if it deviates by less than that many margins."""
 CLIP = 3.0
@@ -137,20 +143,25 @@ def outlook(
         change = jnp.where(inside[1:] * inside[:-1] > 0, jnp.diff(values), jnp.nan)
         error = jnp.nanmedian(jnp.abs(change)) * NORMAL / math.sqrt(2)
 
-        # once with all values, which tells the outliers and the noise, and once without outliers
+        # once with all values, which tells the outliers, the noise and the cycle, and once without
         def refine(carry: tuple[Array, ...], _: None) -> tuple[tuple[Array, ...], Any]:
-            clean, error, margin = carry
+            clean, error, margin, cycle = carry
             error = jnp.maximum(error, ROUNDING * size)
-            models = explanations(centered(clean), error, dictionary, further, amplitude, margin)
             mean = (inside * clean).sum() / count
+            steady, bent = without(cycle, centered(clean)[None])[0], without(cycle, dictionary)
+            models = explanations(steady, error, bent, further, amplitude, margin)
             rest = clipped(inside * (values - mean - models.fit), inside)
-            remainder = judged(centered(rest), count, models.curves)
+            swings = judged(centered(rest), count, models.curves).swing < -swinging
+            cycle = jnp.where(swings, jax.vmap(centered)(periodic(centered(rest), count)), 0)
+            used = models.curves + jnp.where(swings, 5, 0)
+            remainder = judged(without(cycle, centered(rest)[None])[0], count, used)
             level = mean + models.fit[history.blocks - 1]
             margin = jnp.maximum(worth(level), resolution * remainder.error / jnp.sqrt(count / 2))
             clean = inside * (mean + models.fit + rest)
-            return (clean, remainder.error, margin), (models, remainder, level)
+            return (clean, remainder.error, margin, cycle), (models, remainder, level)
 
-        (_, _, margin), found = jax.lax.scan(refine, (values, error, margin), length=2)
+        carry = values, error, margin, jnp.zeros((4, values.size), jnp.float32)
+        (_, _, margin, _), found = jax.lax.scan(refine, carry, length=2)
         models, remainder, level = jax.tree.map(lambda x: x[-1], found)
         risk, gain = risk_of(models, margin)
         noise = (remainder.correlation < correlated) & (remainder.swing > -swinging)
@@ -166,6 +177,34 @@ def curves(u: Float[Array, " shares"]) -> Float[Array, "curves shares"]:
     """The dictionary at the shares ``u`` of the run; every curve falls."""
     decays = [jnp.exp(-u / time) for time in DECAY_TIMES]
     return jnp.stack([*decays, -u, -jnp.log(u), u**-0.5, 1 / u])
+
+
+def periodic(
+    rest: Float[Array, " blocks"], count: Float[Array, ""]
+) -> Float[Array, "waves blocks"]:
+    """Cosine and sine of the strongest period of ``rest``, and of half of it."""
+    at = jnp.arange(rest.size, dtype=jnp.int32).astype(jnp.float32)
+    turns = jnp.asarray(PERIODS, jnp.float32) / count
+    angles = 2 * jnp.pi * turns[:, None] * at[None]
+    power = (jnp.cos(angles) * rest[None]).sum(1) ** 2 + (jnp.sin(angles) * rest[None]).sum(1) ** 2
+    peak = jnp.argmax(jnp.where(turns < 0.45, power, 0).at[jnp.array([0, -1])].set(0))
+    # the top of the parabola through the highest three
+    left, top, right = power[peak - 1], power[peak], power[peak + 1]
+    bend = left - 2 * top + right
+    aside = jnp.where(bend < 0, (left - right) / jnp.where(bend < 0, 2 * bend, 1), 0)
+    step = (turns[1] - turns[0]) * jnp.clip(aside, -1, 1)
+    angle = 2 * jnp.pi * (turns[peak] + step) * at
+    return jnp.stack([jnp.cos(angle), jnp.sin(angle), jnp.cos(2 * angle), jnp.sin(2 * angle)])
+
+
+def without(
+    waves: Float[Array, "waves blocks"], rows: Float[Array, "rows blocks"]
+) -> Float[Array, "rows blocks"]:
+    """Each row with the best fit by ``waves`` taken out; all of it if they are zero."""
+    products = jnp.matmul(waves, waves.T, precision="highest")
+    along = jnp.matmul(waves, rows.T, precision="highest")
+    shares = jnp.linalg.solve(products + 1e-3 * jnp.eye(len(waves), dtype=jnp.float32), along)
+    return rows - jnp.matmul(shares.T, waves, precision="highest")
 
 
 def explanations(

@@ -59,6 +59,8 @@ class TrainState(NamedTuple):
     best: Best | None
     key: Array | None
     """never split: the key of step t is ``fold_in(key, t)``"""
+    balance: PyTree
+    """what the balancer keeps, if there is one"""
     packed: Packed
     """counters, verdict and what the tracker keeps; see :func:`unpacked`"""
 
@@ -92,6 +94,8 @@ class StepReport(NamedTuple):
     """NaN once the run has stopped"""
     terms: dict[str, Float[Array, ""]]
     """of a :class:`~jaxloss.compose.WeightedSum`, each without its coefficient; else empty"""
+    weights: dict[str, Float[Array, ""]]
+    """what the balancer multiplied the terms and their coefficients with, if there is one"""
     gradient_norm: Float[Array, ""]
     finite: Bool[Array, ""]
     """whether all that is guarded was; if not, the update was left out"""

@@ -12,15 +12,22 @@ from jax.core import Tracer
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from jaxloss.compose.balancing import Balancer
 from jaxloss.core.checks import require_option
 from jaxloss.core.inputs import Scalar, at_least_float32
 from jaxloss.training.accumulating import (
     UNNAMED,
     Division,
-    Measured,
     Problem,
     value_and_gradient,
     value_only,
+)
+from jaxloss.training.balancing import (
+    Balance,
+    Balanced,
+    balanced_gradient,
+    first_balance,
+    require_balance,
 )
 from jaxloss.training.branching import update_few_if, update_if
 from jaxloss.training.convergence import Criterion, Observation, Reason, running, select, verdict
@@ -48,6 +55,7 @@ class Recipe(NamedTuple):
     optimizer: Optimizer
     tracker: Criterion | None
     division: Division
+    balance: Balance | None
     has_aux: bool
     has_model_state: bool
     extras: tuple[str, ...]
@@ -67,6 +75,8 @@ def make_train_step(
     *,
     tracker: Criterion | None = None,
     accumulate: int = 1,
+    balancer: Balancer | None = None,
+    balanced: tuple[str, ...] = (),
     has_aux: bool = False,
     has_model_state: bool = False,
     extras: tuple[str, ...] = (),
@@ -101,6 +111,13 @@ def make_train_step(
             ``PartialMean`` or a sum of such. Row i goes to micro-batch i modulo ``accumulate``.
             What compares the examples of a batch, a contrastive loss or BatchNorm, compares only
             those of a micro-batch.
+        balancer: of :mod:`jaxloss.compose`, which in every step gives each of the terms that are
+            ``balanced`` a weight beside its coefficient. The loss that is reported and tracked
+            stays the sum without these weights, which change; the optimizer's is the one with them.
+            A balancer that needs gradients takes a backward pass and the memory of a gradient for
+            each term, any other a second forward pass if ``accumulate`` is more than 1.
+        balanced: names of terms of the ``WeightedSum`` that the objective returns. Others, such as
+            a penalty, keep their coefficients.
         has_aux: whether the objective returns a pair, of the above and anything else.
         has_model_state: whether it is called with ``(params, model_state, batch)`` and returns the
             next model state second: ``(loss, model_state)``, or ``(loss, model_state, aux)``.
@@ -139,6 +156,7 @@ def make_train_step(
         optimizer=optimizer,
         tracker=tracker,
         division=Division(accumulate, axis_name),
+        balance=require_balance(balancer, balanced),
         has_aux=has_aux,
         has_model_state=has_model_state,
         extras=extras,
@@ -183,6 +201,7 @@ def first_state(
         ema=None if recipe.ema_decay is None else jax.tree.map(at_least_float32, params),
         best=Best(infinite, params, model_state) if recipe.keep_best else None,
         key=key,
+        balance=first_balance(recipe.balance),
         packed=first_packed(recipe.tracker, recipe.loss_scale),
     )
     return placed_beside(params, copied(state))
@@ -195,7 +214,8 @@ def take_step(recipe: Recipe, state: TrainState, batch: PyTree) -> tuple[TrainSt
     problem = problem_at(recipe, state, before, batch)
     scale = None if recipe.loss_scale is None else before.scale.scale
     at = differentiated(recipe, state.params)
-    found, gradient = value_and_gradient(problem, at, scale)
+    balanced = balanced_gradient(recipe.balance, state.balance, problem, at, scale)
+    found, gradient = balanced.found, balanced.gradient
     loss, squares = found.terms.value(), squared_length(gradient)
     finite = jnp.isfinite(loss) & jnp.isfinite(squares)
     finite &= stay_finite(state.model_state, found.model_state)
@@ -206,18 +226,20 @@ def take_step(recipe: Recipe, state: TrainState, batch: PyTree) -> tuple[TrainSt
         best = update_if(go & (candidate.value < best.value), lambda _: candidate, best)
         go &= ~jnp.isnan(best.value)  # always so, but lets nothing be updated before it is copied
 
-    old = Changing(state.params, state.opt_state, state.model_state, state.ema, jnp.bool_(False))
-    change = partial(changed, recipe, problem, before, found, loss, like(at, gradient))
+    params, opt_state, model_state, ema, _, key, balance, _ = state
+    old = Changing(params, opt_state, model_state, ema, balance, jnp.bool_(False))
+    change = partial(changed, recipe, before, balanced, like(at, gradient))
     new = update_if(go, change, old)
     finite &= new.made | ~live
 
     watch = partial(watched, recipe, *jax.lax.stop_gradient((loss, squares)), finite)
     packed = update_few_if(live, watch, jax.lax.stop_gradient(state.packed))
-    params, opt_state, model_state, ema, _ = new
-    stepped = TrainState(params, opt_state, model_state, ema, best, state.key, packed)
+    params, opt_state, model_state, ema, balance, _ = new
+    stepped = TrainState(params, opt_state, model_state, ema, best, key, balance, packed)
     report = StepReport(
         loss=jnp.where(live, loss, jnp.nan),
         terms={name: value for name, value in found.terms.values().items() if name != UNNAMED},
+        weights=balanced.weights,
         gradient_norm=jnp.sqrt(squares),
         finite=finite,
         code=stepped.progress.verdict.code,
@@ -233,19 +255,15 @@ class Changing(NamedTuple):
     opt_state: PyTree
     model_state: PyTree
     ema: PyTree
+    balance: PyTree
     made: Bool[Array, ""]
 
 
 def changed(
-    recipe: Recipe,
-    problem: Problem,
-    before: Counters,
-    found: Measured,
-    loss: Float[Array, ""],
-    gradient: PyTree,
-    old: Changing,
+    recipe: Recipe, before: Counters, balanced: Balanced, gradient: PyTree, old: Changing
 ) -> Changing:
-    """What is after one more update."""
+    """What is after one more update, with the gradient in the dtypes of the params."""
+    problem = balanced.problem
 
     def value_at(params: PyTree, *_: Any) -> Float[Array, ""]:
         return value_only(problem, params)
@@ -253,13 +271,19 @@ def changed(
     def gradient_at(params: PyTree, *_: Any) -> PyTree:
         return like(params, value_and_gradient(problem, params)[1])
 
-    offered = {"value": loss, "grad": gradient, "value_fn": value_at, "grad_fn": gradient_at}
+    offered = {
+        "value": balanced.value,
+        "grad": gradient,
+        "value_fn": value_at,
+        "grad_fn": gradient_at,
+    }
     extra = extra_arguments(recipe.optimizer, gradient, old.opt_state, old.params, offered)
     updates, opt_state = recipe.optimizer.update(gradient, old.opt_state, old.params, **extra)
     params, ema = optax.apply_updates(old.params, updates), old.ema
     if recipe.ema_decay is not None:
         ema = moving_average(ema, params, recipe.ema_decay, before.updates + 1)
-    new = Changing(params, opt_state, found.model_state, ema, jnp.bool_(True))
+    model_state = balanced.found.model_state
+    new = Changing(params, opt_state, model_state, ema, balanced.state, jnp.bool_(True))
     return select(jnp.isfinite(squared_length(updates)), new, old) if recipe.guard_update else new
 
 

@@ -49,6 +49,7 @@ def averaged(every: Scalar, criterion: Criterion) -> Criterion:
         def gather() -> tuple[AveragedState, Verdict]:
             return AveragedState(state.inner, mean, gathered), running()
 
+        # what is shown is seldom and may be dear to judge, so that a choice between both costs more
         return jax.lax.cond(gathered >= every, show, gather)
 
     return finite_only(Criterion(init, update))

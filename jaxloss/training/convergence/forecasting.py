@@ -38,12 +38,12 @@ def forecast(
     *,
     atol: Scalar = 0.0,
     rtol: Scalar = 1e-2,
-    horizon: Scalar = 1.3,
+    horizon: Scalar = 1.5,
     budget: Scalar | None = None,
     min_observations: Scalar = 200,
-    resolution: Scalar = 5.0,
+    resolution: Scalar = 4.0,
     confidence: Scalar = 0.95,
-    hits: Scalar = 3,
+    hits: Scalar = 2,
 ) -> Criterion:
     r"""Stop once every likely continuation of the curve so far gains too little.
 
@@ -56,9 +56,21 @@ def forecast(
 
     is at most ``1 - confidence``, where :math:`s` is the standard error of the mean of the last
     half of the run: noise hides a smaller gain from anybody. It waits while what the curves leave
-    over does not look like noise, as in a cycle or just after a drop.
+    over does not look like noise, as just after a drop; a cycle it sees through after three periods
+    of some blocks each.
 
-    It cannot foresee a drop after a long flat stretch, such as a cut of the learning rate: see
+    What noise hides, it cannot foresee. Of values with noise :math:`\sigma` each, the slope of a
+    line is known to within :math:`\sigma \sqrt{12 / n^3}` after :math:`n`, so that a slope
+    :math:`b` is told from none, with 5 % of errors either way, only after
+
+    .. math::
+        n \approx (3.3 \sqrt{12}\, \sigma / b)^{2/3}
+
+    values, and later still if the loss has also fallen otherwise. Any rule that stops most settled
+    runs by twice the time it took them to settle stops some such lines too early. With a larger
+    ``confidence`` it waits for more of them, and is later everywhere.
+
+    Nor can it foresee a drop after a long flat stretch, such as a cut of the learning rate: see
     :func:`default`, which can be told the schedule. A loss that goes to zero is never within 1 % of
     what it will become: give it an ``atol``. On a training loss use it within :func:`averaged`.
 

@@ -38,7 +38,7 @@ def default(
 
     It is :func:`nonfinite`, and :func:`divergence` and :func:`forecast` within :func:`averaged`.
     Nothing is judged before ``32 * every`` steps, and a loss that hardly falls not before
-    ``200 * every``. The gain is what would come in 1.3 times the steps so far, or with ``budget``
+    ``200 * every``. The gain is what would come in 1.5 times the steps so far, or with ``budget``
     in the rest of it, whose first three tenths are always taken.
 
     A cut of the learning rate lets a settled loss fall again, which no look at the loss can
