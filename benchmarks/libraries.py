@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from benchmarks import everyday
 from benchmarks.contestants import Loss, MakeContestant, with_jax, with_torch, with_torch_compile
 from benchmarks.timing import OURS
 
@@ -30,7 +31,7 @@ def ours() -> dict[str, Loss]:
 
     from jaxloss.losses import classification, region, regression
 
-    return {
+    return everyday.ours() | {
         "huber": lambda p, t: regression.huber(p, t, delta=DELTA),
         "softmax_cross_entropy": classification.softmax_cross_entropy,
         "sigmoid_cross_entropy": classification.sigmoid_cross_entropy,
@@ -49,7 +50,7 @@ def of_optax() -> dict[str, Loss]:
         return lambda x, y: loss(x.astype(jnp.float32), y).mean()
 
     cross_entropy = losses.softmax_cross_entropy_with_integer_labels
-    return {
+    return everyday.of_optax() | {
         "huber": promoted(lambda p, t: losses.huber_loss(p, t, delta=DELTA)),
         "softmax_cross_entropy": promoted(cross_entropy),
         "sigmoid_cross_entropy": promoted(losses.sigmoid_binary_cross_entropy),
@@ -73,7 +74,7 @@ def of_keras() -> dict[str, Loss]:
     def promoted(loss: Loss) -> Loss:
         return lambda x, y: loss(y, x.astype(jnp.float32)).mean()
 
-    return {
+    return everyday.of_keras() | {
         "huber": promoted(lambda t, p: losses.huber(t, p, delta=DELTA)),
         "softmax_cross_entropy": promoted(
             lambda y, z: losses.sparse_categorical_crossentropy(y, z, from_logits=True)
@@ -103,7 +104,7 @@ def of_torch() -> dict[str, Loss]:
         overlap, total = (p * t).sum((1, 2)), p.sum((1, 2)) + t.sum((1, 2))
         return (1 - (2 * overlap + SMOOTHING) / (total + SMOOTHING)).mean()
 
-    return {
+    return everyday.of_torch() | {
         "huber": lambda p, t: functional.huber_loss(p.float(), t.float(), delta=DELTA),
         "softmax_cross_entropy": lambda z, y: functional.cross_entropy(z.float(), y),
         "sigmoid_cross_entropy": lambda z, t: binary(z.float(), t.float()),

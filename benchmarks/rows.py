@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks import everyday
 from benchmarks.contestants import Loss, jax_arrays, moving
 from benchmarks.libraries import LIBRARIES
 from benchmarks.timing import Contest
@@ -59,10 +60,10 @@ class Row(NamedTuple):
         return self._replace(shape=shape)
 
 
-CLASSES, VOCABULARY = (8192, 1000), (4096, 32768)
+MANY, VECTORS, CLASSES, VOCABULARY = (1_000_000,), (8192, 128), (8192, 1000), (4096, 32768)
 
 ROWS = [
-    Row("huber", (1_000_000,), "float32", numbers),
+    Row("huber", MANY, "float32", numbers),
     Row("huber", (8_000_000,), "float32", numbers),
     *(
         Row(loss, shape, dtype, inputs)
@@ -73,6 +74,45 @@ ROWS = [
     Row("softmax_focal", CLASSES, "float32", labels),
     Row("sigmoid_focal", CLASSES, "float32", answers),
     Row("dice", (16, 256, 256, 4), "float32", regions),
+    Row("tversky", (16, 256, 256, 4), "float32", regions),
+    *(
+        Row(loss, MANY, "float32", inputs)
+        for loss, inputs in {
+            "squared": numbers,
+            "absolute": numbers,
+            "smooth_l1": numbers,
+            "log_cosh": numbers,
+            "squared_log": everyday.amounts,
+            "gaussian": everyday.scaled,
+            "poisson": everyday.counts,
+            "hinge": answers,
+            "squared_hinge": answers,
+            "soft_margin": answers,
+            "binary_cross_entropy": everyday.shares,
+            "margin_ranking": everyday.orders,
+        }.items()
+    ),
+    *(
+        Row(loss, CLASSES, "float32", inputs)
+        for loss, inputs in {
+            "smoothed_cross_entropy": labels,
+            "soft_cross_entropy": everyday.mixed,
+            "nll": everyday.log_likelihoods,
+            "kl": everyday.mixed,
+            "multi_margin": labels,
+            "multilabel_soft_margin": answers,
+        }.items()
+    ),
+    *(
+        Row(loss, VECTORS, "float32", inputs)
+        for loss, inputs in {
+            "multilabel_margin": everyday.several,
+            "triplet": everyday.triplets,
+            "cosine_distance": numbers,
+            "cosine_embedding": everyday.pairs,
+        }.items()
+    ),
+    Row("ctc", (16, 256, 64), "float32", everyday.transcripts),
 ]
 
 

@@ -52,6 +52,24 @@ def test_a_quick_run_prints_a_table_and_writes_json(tmp_path, capsys):
             assert contestant["temporary_bytes"] >= 0
 
 
+@pytest.fixture(scope="module")
+def libraries():
+    return rows.available(["jaxloss", "optax", "keras", "torch"])[0]
+
+
+@pytest.mark.parametrize("name", dict.fromkeys(row.loss for row in rows.ROWS))
+def test_all_libraries_mean_the_same_loss(name, libraries):
+    row = next(row for row in rows.ROWS if row.loss == name).small()
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        timing.require_equal(next(rows.contests(row, libraries)))
+
+
+def test_every_loss_of_a_library_has_a_row(libraries):
+    measured = {row.loss for row in rows.ROWS}
+    assert all(measured >= set(found) for found in libraries.values())
+    assert set(libraries["jaxloss"]) == measured
+
+
 def test_an_unknown_name_lists_the_rows():
     with pytest.raises(SystemExit, match="huber 8000000 float32"):
         main(["hubert", "--against", "optax"])
