@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import convergence, report, steps, timing
+from benchmarks import convergence, fused, report, steps, timing
 from benchmarks.contestants import Loss
 from benchmarks.libraries import LIBRARIES
 from benchmarks.rows import ROWS, available, contests
@@ -54,15 +54,19 @@ def chosen(
 ) -> Iterator[timing.Contest]:
     """The contests of every row that was asked for, each made when its turn comes."""
     rows = [row for row in ROWS if wanted(row.name, names)]
+    heads = [head for head in fused.HEADS if wanted(head.name, names)]
     networks = [network for network in steps.NETWORKS if wanted(network.name, names)]
-    if not rows and not networks:
-        known = [row.name for row in ROWS] + [network.name for network in steps.NETWORKS]
+    if not rows and not heads and not networks:
+        known = [one.name for one in (*ROWS, *fused.HEADS, *steps.NETWORKS)]
         raise SystemExit("no row has such a name; there are:\n  " + "\n  ".join(known))
     if quick:
         rows = dict.fromkeys(row.small() for row in rows)
+        heads = dict.fromkeys(head.small() for head in heads)
         networks = [network.small() for network in networks]
     for row in rows:
         yield from contests(row, losses)
+    for head in heads:
+        yield fused.contest(head, losses)
     for network in networks:
         yield steps.contest(network)
 

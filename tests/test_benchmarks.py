@@ -29,10 +29,12 @@ def contest(**answers):
 def test_a_quick_run_prints_a_table_and_writes_json(tmp_path, capsys):
     file = tmp_path / "results.json"
     with jax.numpy_dtype_promotion("standard"):  # optax.adam promotes its step count
-        main(["huber 1000000", "tiny", "--quick", "--against", "optax", "--json", str(file)])
+        main(
+            ["huber 1000000", "fused", "tiny", "--quick", "--against", "optax", "--json", str(file)]
+        )
     lines = [line.split() for line in capsys.readouterr().out.splitlines() if line]
     assert [line[0] for line in lines if line[0] in ("jaxloss", "optax")] == [
-        *(["jaxloss", "optax"] * 3)
+        *(["jaxloss", "optax"] * 4)
     ]
 
     results = json.loads(file.read_text())
@@ -40,6 +42,7 @@ def test_a_quick_run_prints_a_table_and_writes_json(tmp_path, capsys):
     assert [(found["name"], found["measure"]) for found in results["contests"]] == [
         ("huber 64 float32", "value"),
         ("huber 64 float32", "value and gradient"),
+        ("fused cross-entropy 64x64x64", "value and gradient"),
         ("train step, tiny", "step"),
     ]
     for found in results["contests"]:

@@ -9,7 +9,7 @@ import pytest
 from scipy.special import logsumexp
 
 from jaxloss import classification, kernels, noise, scoring
-from jaxloss.kernels import Plan
+from jaxloss.kernels import Plan, over_linear
 from tests.kernels import (
     BIAS,
     FEATURES,
@@ -392,6 +392,34 @@ def test_totals_have_forward_mode_and_second_derivatives():
 
     slope, curvature = in_double(expected, HIDDEN, KERNEL, direction)
     agree(found(KERNEL, direction), (slope, curvature, curvature), 5e-6)
+
+
+def test_losses_per_token_have_second_derivatives_in_reverse_and_say_who_has_the_others():
+    smoothed = over_linear(classification.softmax_cross_entropy)
+
+    def expected(hidden, kernel):
+        def total(hidden):
+            losses = classification.softmax_cross_entropy(hidden @ kernel, LABELS, reduction="none")
+            return (losses**2).sum()
+
+        return jax.grad(lambda h: (jax.grad(total)(h) ** 2).sum())(hidden)
+
+    slopes = in_double(expected, HIDDEN, KERNEL)
+    for loss, plan in ((smoothed, Plan(tokens=8)), (cross_entropy, Plan(columns=64))):
+
+        def each(hidden, loss=loss, plan=plan):
+            return loss(hidden, KERNEL, LABELS, plan=plan, reduction="none")
+
+        def total(hidden, each=each):
+            return (each(hidden) ** 2).sum()
+
+        twice = jax.grad(lambda h, total=total: (jax.grad(total)(h) ** 2).sum())
+        agree(quick(twice)(HIDDEN), slopes, 5e-6)
+        message = r"no forward mode of a fused loss per token: the loss of hidden @ kernel \+ bias"
+        with pytest.raises(TypeError, match=message):
+            jax.jvp(each, (HIDDEN,), (HIDDEN,))
+        with pytest.raises(TypeError, match=message):
+            jax.jacfwd(total)(HIDDEN)
 
 
 def test_a_vmapped_loss_is_a_loop():

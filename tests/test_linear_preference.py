@@ -282,7 +282,5 @@ def test_wrong_arguments_are_refused():
         over_answers(lambda a, b, reduction: a.sum())(HIDDEN, KERNEL, LABELS)
     with pytest.raises(ValueError, match=r"memory must be at least \d+ bytes"):
         dpo(HIDDEN, KERNEL, LABELS, reference, reference, memory=100)
-    with pytest.raises(
-        ValueError, match="linear_sequence_log_probabilities: hidden must be of"
-    ):
+    with pytest.raises(ValueError, match="linear_sequence_log_probabilities: hidden must be of"):
         linear_sequence_log_probabilities(jnp.ones(FEATURES), KERNEL, jnp.array(0))

@@ -112,6 +112,35 @@ def test_logits_may_be_rewritten_in_place(monkeypatch, dtype):
     assert "dynamic_update_slice" in text
 
 
+@pytest.mark.parametrize("rows", [16, 19])
+def test_wide_logits_exist_a_block_at_a_time(monkeypatch, rows):
+    """Those of a bfloat16 model, in float32; rows that are left over are padded."""
+    monkeypatch.setattr(plans, "WIDE_BYTES", 1)
+    monkeypatch.setattr(plans, "WIDE_TOKENS", 4)
+    hidden, kernel = HIDDEN[:rows].astype(jnp.bfloat16), KERNEL.astype(jnp.bfloat16)
+    weights = WEIGHTS[:rows].at[-1].set(0.0)
+
+    def loss(logits, targets, *, scale, reduction):
+        return scale * classification.soft_cross_entropy(logits, targets, reduction=reduction)
+
+    def mean(hidden, kernel, targets, scale, bias, weights):
+        fused = over_linear(loss)
+        return fused(hidden, kernel, targets, scale=scale, bias=bias, weights=weights)
+
+    def expected(hidden, kernel, targets, scale, bias, weights):
+        each = loss(dense_logits(hidden, kernel, bias), targets, scale=scale, reduction="none")
+        return (weights * each).sum() / weights.sum()
+
+    arguments = (hidden, kernel, TARGETS[:rows], jnp.array(1.5), BIAS, weights)
+    value, gradient = quick(jax.value_and_grad(mean, range(6)))(*arguments)
+    exact, slopes = in_double(jax.value_and_grad(expected, range(6)), *arguments)
+    agree((value, *gradient[3:]), (exact, *slopes[3:]), 2e-6)
+    agree(gradient[:3], slopes[:3], 5e-3)
+    agree(quick(mean)(*arguments), exact, 1e-6)
+    text = str(jax.make_jaxpr(jax.grad(mean))(*arguments))
+    assert f"bf16[{-(-rows // 4)},4,{VOCABULARY}]" in text
+
+
 def test_what_is_masked_may_be_anything():
     where = np.arange(TOKENS) % 5 != 3
     hidden = jnp.where(where[:, None], HIDDEN, jnp.nan)
@@ -240,9 +269,9 @@ def planned(layer, memory=None, plan=None, per_token=False):
 @pytest.mark.parametrize(
     ("memory", "plan"),
     [
-        (None, Plan(tokens=2048)),
+        (None, Plan()),
         (7 * GIB, Plan()),
-        (3 * GIB, Plan(tokens=1024)),
+        (3 * GIB, Plan()),
         (GIB, Plan(columns=8192)),
         (GIB // 2, Plan(columns=4096)),
         (GIB // 4, Plan(tokens=4096, columns=2048)),
@@ -253,6 +282,12 @@ def test_a_plan_is_the_fastest_that_fits(memory, plan):
     assert found == plan
     if memory is not None:
         assert needed_bytes(LLAMA, found) <= memory
+
+
+def test_many_tokens_are_divided():
+    many = LLAMA._replace(tokens=2**16)
+    assert planned(many) == Plan(tokens=2048)
+    assert planned(many, 7 * GIB) == Plan(tokens=16384)
 
 
 def test_small_shapes_are_not_divided():

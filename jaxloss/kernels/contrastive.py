@@ -7,7 +7,8 @@ products, also of both directions of CLIP; SigLIP takes three and NT-Xent five. 
 bfloat16 are multiplied as they are, and added up and normalized in float32.
 
 The gradient is exact in everything, temperatures and biases too. There is no forward mode and no
-second derivative; the loss of the same name has both.
+second derivative; the loss of the same name has both. Over several devices, see
+:func:`jaxloss.distributed.in_ring`.
 """
 
 from typing import Any, NamedTuple, get_args
@@ -30,7 +31,8 @@ from jaxloss.core.compiling import compiled
 from jaxloss.core.inputs import Scalar, at_least_float32, masked, selection
 from jaxloss.core.reducing import Reduction, reduce, weighed
 from jaxloss.core.vectors import leveled
-from jaxloss.kernels.tiles import Kind, Side, Sum, softplus_total, sums
+from jaxloss.kernels.sides import Kind, Side, Sum, Tiles
+from jaxloss.kernels.tiles import softplus_total, sums
 
 RIVALS = Sum("exponential", "different")
 PARTNERS = Sum("exponential", "alike")
@@ -43,7 +45,7 @@ def clip(
     *,
     temperature: Scalar = 0.07,
     label_smoothing: Scalar | None = None,
-    tile: int = 1024,
+    tile: int | Tiles = 1024,
     where: Bool[ArrayLike, " #batch"] | None = None,
     weights: Real[ArrayLike, "..."] | None = None,
     reduction: Reduction = "mean",
@@ -80,7 +82,7 @@ def siglip(
     *,
     temperature: Scalar = 0.1,
     bias: Scalar = -10.0,
-    tile: int = 1024,
+    tile: int | Tiles = 1024,
     where: Bool[ArrayLike, " #batch"] | None = None,
     weights: Real[ArrayLike, "..."] | None = None,
     reduction: Reduction = "mean",
@@ -122,7 +124,7 @@ def info_nce(
     negatives: Real[ArrayLike, "negatives features"] | None = None,
     labels: Int[ArrayLike, " batch"] | None = None,
     in_batch: bool = True,
-    tile: int = 1024,
+    tile: int | Tiles = 1024,
     where: Bool[ArrayLike, " #batch"] | None = None,
     weights: Real[ArrayLike, "..."] | None = None,
     reduction: Reduction = "mean",
@@ -167,7 +169,7 @@ def sampled_softmax(
     *,
     temperature: Scalar = 1.0,
     labels: Int[ArrayLike, " batch"] | None = None,
-    tile: int = 1024,
+    tile: int | Tiles = 1024,
     where: Bool[ArrayLike, " #batch"] | None = None,
     weights: Real[ArrayLike, "..."] | None = None,
     reduction: Reduction = "mean",
@@ -206,7 +208,7 @@ def supcon(
     *,
     temperature: Scalar = 0.1,
     inside: bool = False,
-    tile: int = 1024,
+    tile: int | Tiles = 1024,
     where: Bool[ArrayLike, " #batch"] | None = None,
     weights: Real[ArrayLike, "..."] | None = None,
     reduction: Reduction = "mean",
@@ -245,7 +247,7 @@ def decoupled(
     labels: Int[ArrayLike, " batch"],
     *,
     temperature: Scalar = 0.1,
-    tile: int = 1024,
+    tile: int | Tiles = 1024,
     where: Bool[ArrayLike, " #batch"] | None = None,
     weights: Real[ArrayLike, "..."] | None = None,
     reduction: Reduction = "mean",
@@ -278,7 +280,7 @@ def nt_xent(
     labels: Int[ArrayLike, " batch"],
     *,
     temperature: Scalar = 0.1,
-    tile: int = 1024,
+    tile: int | Tiles = 1024,
     where: Bool[ArrayLike, " #batch"] | None = None,
     weights: Real[ArrayLike, "..."] | None = None,
     reduction: Reduction = "mean",
@@ -354,14 +356,16 @@ def named(name: str, side: Side, labels: Any, *, wanted: str = "one per row,") -
     return side._replace(things=jnp.asarray(labels))
 
 
-def kind(name: str, wanted: tuple[Sum, ...], tile: int, *arrays: Any) -> Kind:
+def kind(name: str, wanted: tuple[Sum, ...], tile: int | Tiles, *arrays: Any) -> Kind:
     """What to add up; bfloat16 vectors are multiplied as such."""
-    if tile < 1:
-        raise ValueError(f"{name}: tile must be at least 1, got {tile}")
+    rows, placed = tile if isinstance(tile, Tiles) else Tiles(tile)
+    if rows < 1:
+        raise ValueError(f"{name}: tile must be at least 1, got {rows}")
     dtypes = [jnp.result_type(x) for x in arrays]
     half = all(x == jnp.bfloat16 for x in dtypes)
     wide = "float64" if jnp.float64 in dtypes else "float32"
-    return Kind(wanted, (), "bfloat16" if half else wide, tile, name, f"contrastive.{name}")
+    dtype = "bfloat16" if half else wide
+    return Kind(wanted, (), dtype, rows, placed, name, f"contrastive.{name}")
 
 
 def own_score(rows: Side, columns: Side) -> Float[Array, " batch"]:

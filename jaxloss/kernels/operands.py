@@ -60,10 +60,9 @@ def replaced(tree: Any, wanted: Any, leaves: list[Any]) -> Any:
     return jax.tree.map(lambda x, keep: next(fresh) if keep else x, tree, wanted)
 
 
-def only(wanted: Any, leaves: list[Any]) -> Any:
-    """A tree of those that are wanted, and None elsewhere."""
-    fresh = iter(leaves)
-    return jax.tree.map(lambda keep: next(fresh) if keep else None, wanted)
+def constant_weights(operands: Operands) -> Operands:
+    """The operands of what does not depend on the weights but for their shape."""
+    return operands._replace(weights=jax.lax.stop_gradient(operands.weights))
 
 
 def logits(
@@ -110,7 +109,10 @@ def unit_of(hidden: Array, weights: Any) -> Float[Array, ""]:
 
 @dataclasses.dataclass(frozen=True)
 class Product:
-    """A product ``factor * left.T @ right`` that is added to a total, and need not be stored."""
+    """A product ``factor * left.T @ right`` that is added to a total, and need not be stored.
+
+    It sums over all axes but the last.
+    """
 
     left: Array
     right: Array
@@ -119,24 +121,28 @@ class Product:
 
     def value(self) -> Float[Array, "features columns"]:
         """The product by itself."""
-        return product(self.left, self.right, (0, 0), self.dtype) * self.factor.astype(self.dtype)
+        axes = tuple(range(self.left.ndim - 1))
+        total = jax.lax.dot_general(
+            self.left, self.right, ((axes, axes), ((), ())), preferred_element_type=self.dtype
+        )
+        return total * self.factor.astype(self.dtype)
 
     def added_to(self, total: Float[Array, "features columns"]) -> Float[Array, "features columns"]:
         """``total`` plus the product.
 
         A GPU adds up where the total is. XLA for a CPU would first store the product as a whole.
         """
-        features = self.left.shape[1]
+        features = self.left.shape[-1]
         parts = math.gcd(features, FEATURE_PARTS)
 
         def by_parts(total: Array, left: Array, right: Array) -> Array:
             def add(index: Array, total: Array) -> Array:
-                some = jax.lax.dynamic_index_in_dim(apart, index, 1, False)
+                some = jax.lax.dynamic_index_in_dim(apart, index, left.ndim - 1, False)
                 term = dataclasses.replace(self, left=some, right=right).value()
                 sofar = jax.lax.dynamic_index_in_dim(total, index, 0, False)
                 return jax.lax.dynamic_update_index_in_dim(total, sofar + term, index, 0)
 
-            apart = left.reshape(-1, parts, features // parts)
+            apart = left.reshape(*left.shape[:-1], parts, features // parts)
             total = total.reshape(parts, features // parts, -1)
             return jax.lax.fori_loop(0, parts, add, total).reshape(features, -1)
 
@@ -232,15 +238,3 @@ def varies(x: Any) -> frozenset[str]:
     """The axes of ``shard_map`` over which an array, or the type of one, varies."""
     kind = getattr(jax.eval_shape(lambda x: x, x), "manual_axis_type", None)
     return frozenset() if kind is None else frozenset(kind.varying)
-
-
-@jax.tree_util.register_static
-@dataclasses.dataclass(frozen=True)
-class Moving:
-    """Which leaves of a tree are differentiated."""
-
-    flags: tuple[bool, ...]
-
-    def among(self, tree: Any) -> Any:
-        """The flags in the structure of the tree."""
-        return jax.tree.unflatten(jax.tree.structure(tree), self.flags)

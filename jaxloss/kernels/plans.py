@@ -14,6 +14,12 @@ FEATURE_PARTS = 8
 BLOCK_BYTES = 2**25
 """How large these are at least: a GPU needs work enough for each."""
 
+WIDE_BYTES = 2**27
+"""How large a block of logits is at most that are wider than their gradient."""
+
+WIDE_TOKENS = 256
+"""How many tokens it has at least: with fewer, the kernel is read more often than is free."""
+
 FEW_TOKENS = 512
 """Below this many tokens at a time, adding up gradients costs more than making logits again."""
 
@@ -31,8 +37,10 @@ class Plan(NamedTuple):
     columns: int | None = None
     """how many at a time, of the vocabulary; None: all"""
     dtype: str | None = None
-    """of a tile; None: that of the losses. At ``"bfloat16"``, whole rows of a bfloat16 model are
-    rewritten into their gradient in place; each loss is then off by what its logits are rounded"""
+    """of logits; None: that of the losses. Whole rows of logits become their gradient in place; of
+    those that are wider than the hidden states a block exists at a time, and the gradient in all of
+    them is narrow. At ``"bfloat16"`` all logits of a bfloat16 model are made at once; each loss is
+    then off by what they are rounded"""
     axis: Any = None
     """the axes of a mesh over which the vocabulary is divided"""
     placed: Any = None
@@ -66,9 +74,12 @@ def needed_bytes(layer: Layer, plan: Plan) -> int:
     copied = 0 if item == kernel_item else item
     if plan.columns is None:
         tile = rows * vocabulary * tile_item
-        blocks = blocks_of(rows, tile)
-        in_place = tile if blocks == 1 else 2 * tile // blocks
-        slopes = in_place if tile_item == item else rows * vocabulary * item
+        if tile_item == item:
+            blocks = blocks_of(rows, tile)
+            slopes = tile if blocks == 1 else 2 * tile // blocks
+        else:
+            _, block = chunks_of(rows, block_of(1, vocabulary, f"float{8 * tile_item}"))
+            tile, slopes = block * vocabulary * tile_item, rows * vocabulary * item
         needed = tile + slopes + copied * features * vocabulary
         if rows == tokens:
             return needed
@@ -141,6 +152,12 @@ def _halves(size: int) -> list[int]:
 def blocks_of(rows: int, size: int) -> int:
     """Into how many equal blocks the rows of a tile of so many bytes are divided."""
     return math.gcd(rows, min(BLOCKS, _power_of_two(size // BLOCK_BYTES)))
+
+
+def block_of(row: int, vocabulary: int, dtype: Any) -> int:
+    """How many rows a block of wide logits has, if each is so many tokens."""
+    tokens = max(WIDE_TOKENS, WIDE_BYTES // (vocabulary * jnp.dtype(dtype).itemsize))
+    return max(1, tokens // row)
 
 
 def _power_of_two(size: int) -> int:

@@ -10,10 +10,18 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array
+
+ONE_BY_ONE = (
+    "of a fused loss per token: the loss of hidden @ kernel + bias has it, and so has a fused mean "
+    "or sum under a plan that leaves rows whole"
+)
+"""What to use instead, for :func:`reverse_only`."""
 
 tangent_p = Primitive("tangent_of_reverse_only")
 tangent_p.multiple_results = True
@@ -26,20 +34,33 @@ Backward = Callable[[Any, Any, tuple[bool, ...]], Sequence[Array]]
 
 
 def reverse_only(
-    value: Callable[[Any], Any], forward: Forward, backward: Backward, instead: str
+    value: Callable[[Any], Any],
+    forward: Forward,
+    backward: Backward,
+    instead: str,
+    *,
+    again: bool = False,
 ) -> Callable[[Any], Any]:
     """``value``, whose gradient is what ``backward`` makes of what ``forward`` kept.
 
     Args:
         instead: the rest of the message for any other derivative, which begins with "no forward
             mode or second derivative".
+        again: whether there are second derivatives, those of ``forward`` and ``backward``; the
+            message then begins with "no forward mode", and slopes that are zero are None.
     """
-    return functools.partial(_call, value, forward, backward, instead)
+    missing = "no forward mode" if again else "no forward mode or second derivative"
+    return functools.partial(_call, value, forward, backward, f"{missing} {instead}", again)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2, 3))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2, 3, 4))
 def _call(
-    value: Callable[[Any], Any], forward: Forward, backward: Backward, instead: str, operands: Any
+    value: Callable[[Any], Any],
+    forward: Forward,
+    backward: Backward,
+    message: str,
+    again: bool,
+    operands: Any,
 ) -> Any:
     return value(operands)
 
@@ -48,30 +69,40 @@ def _call_jvp(
     value: Callable[[Any], Any],
     forward: Forward,
     backward: Backward,
-    instead: str,
+    message: str,
+    again: bool,
     primals: tuple[Any],
     tangents: tuple[Any],
 ) -> tuple[Any, Any]:
     (operands,), moving = primals, jax.tree.leaves(tangents[0], is_leaf=_is_zero)
     wanted = tuple(not _is_zero(x) for x in moving)
-    operands = jax.tree.map(functools.partial(_once, instead), operands)
+    if not again:
+        operands = jax.tree.map(functools.partial(_once, message), operands)
     found, kept = forward(operands, wanted)
     kept, kept_tree = jax.tree.flatten(kept)
     leaves, tree = jax.tree.flatten(found)
+    real = [jnp.issubdtype(x.dtype, jnp.inexact) for x in leaves]
 
-    def flat_backward(kept: list[Array], slopes: list[Array]) -> list[Array]:
-        kept, slopes = jax.tree.unflatten(kept_tree, kept), jax.tree.unflatten(tree, slopes)
-        return list(backward(kept, slopes, wanted))
+    def flat_backward(kept: list[Array], slopes: list[Any]) -> list[Array]:
+        given = iter(slopes)
+        every = jax.tree.unflatten(tree, [next(given) if is_real else None for is_real in real])
+        return list(backward(jax.tree.unflatten(kept_tree, kept), every, wanted))
 
     out = tangent_p.bind(
         *kept,
         *(x for x, needed in zip(moving, wanted, strict=True) if needed),
         kept=len(kept),
-        kinds=tuple(jax.typeof(x) for x in leaves),
+        kinds=tuple(jax.typeof(x) for x, is_real in zip(leaves, real, strict=True) if is_real),
         backward=flat_backward,
-        instead=instead,
+        again=again,
+        message=message,
     )
-    return found, jax.tree.unflatten(tree, out)
+    given = iter(out)
+    moved = [
+        next(given) if is_real else np.zeros(x.shape, jax.dtypes.float0)
+        for x, is_real in zip(leaves, real, strict=True)
+    ]
+    return found, jax.tree.unflatten(tree, moved)
 
 
 _call.defjvp(_call_jvp, symbolic_zeros=True)
@@ -82,32 +113,31 @@ def _is_zero(x: Any) -> bool:
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _once(instead: str, x: Array) -> Array:
+def _once(message: str, x: Array) -> Array:
     return x
 
 
 @_once.defjvp
-def _twice(instead: str, primals: Any, tangents: Any) -> Any:
-    raise TypeError(_message(instead))
+def _twice(message: str, primals: Any, tangents: Any) -> Any:
+    raise TypeError(message)
 
 
-def _message(instead: str) -> str:
-    return f"no forward mode or second derivative {instead}"
-
-
-def _fail(*arguments: Any, instead: str, **_: Any) -> Any:
-    raise TypeError(_message(instead))
+def _fail(*arguments: Any, message: str, **_: Any) -> Any:
+    raise TypeError(message)
 
 
 def _transpose(
-    slopes: Sequence[Any], *arguments: Any, kept: int, backward: Any, **_: Any
+    slopes: Sequence[Any], *arguments: Any, kept: int, backward: Any, again: bool, **_: Any
 ) -> list[Any]:
-    slopes = [ad.instantiate_zeros(x) for x in slopes]
+    if again:
+        slopes = [None if isinstance(x, ad.Zero) else x for x in slopes]
+    else:
+        slopes = [ad.instantiate_zeros(x) for x in slopes]
     return [None] * kept + backward(list(arguments[:kept]), slopes)
 
 
 def _batch(
-    arguments: Any, axes: Any, *, kept: int, kinds: Any, backward: Any, instead: str
+    arguments: Any, axes: Any, *, kept: int, kinds: Any, backward: Any, **others: Any
 ) -> tuple[Any, Any]:
     size = next(x.shape[a] for x, a in zip(arguments, axes, strict=True) if a is not None)
     moving = [
@@ -117,7 +147,7 @@ def _batch(
     kinds = tuple(kind.update(shape=(size, *kind.shape)) for kind in kinds)
     backward = jax.vmap(backward, in_axes=(list(axes[:kept]), 0))
     out = tangent_p.bind(
-        *arguments[:kept], *moving, kept=kept, kinds=kinds, backward=backward, instead=instead
+        *arguments[:kept], *moving, kept=kept, kinds=kinds, backward=backward, **others
     )
     return out, [0] * len(out)
 

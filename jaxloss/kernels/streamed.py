@@ -12,23 +12,22 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
 from jaxloss.kernels.operands import (
-    Moving,
     Operands,
     add_up,
     alike,
     carried,
     chosen,
+    constant_weights,
     logits,
-    only,
     product,
     unit_of,
     wide,
 )
 from jaxloss.kernels.plans import Plan, chunks_of
+from jaxloss.kernels.reverse import ONE_BY_ONE, reverse_only
 from jaxloss.kernels.statistics import (
     Columns,
     Known,
@@ -104,32 +103,25 @@ _row_statistics.defvjp(_rows_forward, _rows_backward)
 
 
 def statistics(measure: Measure, plan: Plan, operands: Operands) -> Statistics:
-    """Of the logits of each token, made some columns at a time."""
-    found: Any = _statistics(measure, plan, alike(operands))
-    return found
+    """Of the logits of each token, made some columns at a time.
 
+    Differentiable more than once, but only in reverse.
+    """
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _statistics(measure: Measure, plan: Plan, operands: Operands) -> Statistics:
-    return known(measure, plan, operands).statistics
+    def forward(operands: Operands, wanted: tuple[bool, ...]) -> tuple[Statistics, Any]:
+        found = known(measure, plan, operands)
+        return found.statistics, (operands, found)
 
+    def backward(kept: Any, cotangent: Statistics, wanted: tuple[bool, ...]) -> list[Array]:
+        operands, found = kept
+        flags = jax.tree.unflatten(jax.tree.structure(operands), wanted)
+        return pulled_back(measure, plan, flags, operands, found, cotangent)
 
-def _forward(measure: Measure, plan: Plan, operands: Operands) -> tuple[Statistics, Any]:
-    moving = Moving(tuple(x.perturbed for x in jax.tree.leaves(operands)))
-    operands = jax.tree.map(lambda x: x.value, operands)
-    found = known(measure, plan, operands)
-    return found.statistics, (operands, found, moving)
+    def value(operands: Operands) -> Statistics:
+        return known(measure, plan, operands).statistics
 
-
-def _backward(measure: Measure, plan: Plan, kept: Any, cotangent: Statistics) -> tuple[Any]:
-    operands, found, moving = kept
-    wanted = moving.among(operands)._replace(weights=False)
-    cotangent = jax.tree.map(lambda ct: None if isinstance(ct, SymbolicZero) else ct, cotangent)
-    gradient = pulled_back(measure, plan, wanted, operands, found, cotangent)
-    return (only(wanted, gradient),)
-
-
-_statistics.defvjp(_forward, _backward, symbolic_zeros=True)
+    function = reverse_only(value, forward, backward, ONE_BY_ONE, again=True)
+    return function(constant_weights(alike(operands)))
 
 
 def known(measure: Measure, plan: Plan, operands: Operands) -> Known:

@@ -8,7 +8,7 @@ more; with that, two more products give the gradients of both sets, four in all.
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -18,49 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxloss.core.summing import row_sum
 from jaxloss.kernels.operands import carried
 from jaxloss.kernels.reverse import reverse_only
-
-
-class Side(NamedTuple):
-    """The rows or the columns: vectors, and who they are."""
-
-    vectors: Float[Array, "batch features"]
-    scale: Float[Array, " batch"]
-    shift: Float[Array, " batch"] | None
-    """of columns"""
-    exists: Bool[Array, " batch"] | None
-    """None: all do; or it does not matter, since those of a row are nobody else's sums"""
-    things: Int[Array, " batch"]
-    """what they show"""
-    indices: Int[Array, " batch"]
-    """which example they are"""
-
-
-class Sum(NamedTuple):
-    """What is added up over the columns of each row, or over the rows of each column."""
-
-    term: str
-    """of a score: ``"exponential"``, of whose sum the logarithm is taken, ``"softplus"``,
-    ``"itself"``, ``"one"``; or its ``"excess"``, the softplus of how far the first sum is above it,
-    and ``"pull"``, the slope of that"""
-    over: str
-    """``"different"`` things, ``"alike"`` ones, all ``"others"``, or ``"all"``"""
-    axis: int = 1
-    """0 for the sums of columns"""
-
-
-class Kind(NamedTuple):
-    """Which sums, how exact, and how many rows at a time."""
-
-    sums: tuple[Sum, ...]
-    later: tuple[Sum, ...] = ()
-    """sums that need to know the first one, in a second pass; no one else sees it then"""
-    dtype: str = "float32"
-    """of the vectors in products"""
-    tile: int = 1024
-    name: str = ""
-    """of the loss, for messages"""
-    dense: str = ""
-    """the loss that has every derivative"""
+from jaxloss.kernels.sides import Kind, Side, Sum, among, inner, product, scores
 
 
 def sums(kind: Kind, rows: Side, columns: Side) -> tuple[Array, ...]:
@@ -70,9 +28,14 @@ def sums(kind: Kind, rows: Side, columns: Side) -> tuple[Array, ...]:
     """
     forward, backward = functools.partial(_forward, kind), functools.partial(_backward, kind)
     results = slice(len(kind.sums) if kind.later else 0, None)
-    value = functools.partial(_found, kind)
+    value = functools.partial(found, kind)
     function = reverse_only(lambda x: value(*x)[results], forward, backward, instead_of(kind))
-    return function((rows, columns))
+    return function(divided(kind, (rows, columns)))
+
+
+def divided(kind: Kind, operands: Any) -> Any:
+    """The same, as they are divided over a mesh."""
+    return operands if kind.placed is None else kind.placed.divided(kind.name, operands)
 
 
 def instead_of(kind: Kind) -> str:
@@ -80,28 +43,36 @@ def instead_of(kind: Kind) -> str:
     return f"of the tiled {kind.name}: jaxloss.losses.{kind.dense} has both"
 
 
-def _found(kind: Kind, rows: Side, columns: Side) -> tuple[Array, ...]:
-    states = absorbed(kind, kind.sums, blank(kind.sums, rows, columns), rows, columns, None)
-    first = finished(kind.sums, states)
-    if not kind.later:
-        return first
-    states = blank(kind.later, rows, columns)
-    states = absorbed(kind, kind.later, states, rows, columns, first[0])
-    return *first, *finished(kind.later, states)
+def found(kind: Kind, rows: Side, columns: Side) -> tuple[Array, ...]:
+    """All sums, those of a first pass too."""
+    if kind.placed is not None:
+        return kind.placed.found(kind, rows, columns)
+
+    def absorb(sums: tuple[Sum, ...], given: Array | None) -> tuple[Any, ...]:
+        return absorbed(kind, sums, blank(sums, rows, columns), rows, columns, given)
+
+    return in_passes(kind, absorb)
+
+
+def in_passes(
+    kind: Kind, absorb: Callable[[tuple[Sum, ...], Array | None], tuple[Any, ...]]
+) -> tuple[Array, ...]:
+    """All sums, from what makes their states, of later ones given the first."""
+    first = finished(kind.sums, absorb(kind.sums, None))
+    return (*first, *finished(kind.later, absorb(kind.later, first[0]))) if kind.later else first
 
 
 def _forward(kind: Kind, operands: Any, wanted: Any) -> tuple[Any, Any]:
     rows, columns = operands
-    found = _found(kind, rows, columns)
-    return found[len(kind.sums) if kind.later else 0 :], (rows, columns, found)
+    every = found(kind, rows, columns)
+    return every[len(kind.sums) if kind.later else 0 :], (rows, columns, every)
 
 
 def _backward(kind: Kind, kept: Any, slopes: Any, wanted: Any) -> list[Array]:
-    rows, columns, found = kept
-    slopes = chained(kind, found, slopes)
+    rows, columns, every = kept
+    slopes = chained(kind, every, slopes)
     needed = Needed.of(wanted, rows, columns)
-    blank = blank_gradient(needed, columns)
-    of_rows, of_columns, _ = gradients(kind, needed, rows, columns, found, slopes, blank)
+    of_rows, of_columns, _ = gradient(kind, needed, rows, columns, every, slopes)
     return needed.chosen(of_rows, of_columns)
 
 
@@ -112,44 +83,6 @@ def chained(kind: Kind, found: tuple[Array, ...], slopes: tuple[Array, ...]) -> 
     excess, pull = slopes[0], found[-1]
     unused = [jnp.zeros_like(x) for x in found[1 : len(kind.sums)]]
     return excess * pull, *unused, *slopes
-
-
-# Who is compared with whom
-
-
-def among(over: str, rows: Side, columns: Side) -> Bool[Array, "rows columns"] | None:
-    """Which pairs are meant."""
-    same = rows.things[:, None] == columns.things[None, :]
-    itself = rows.indices[:, None] == columns.indices[None, :]
-    which = {"different": ~same, "alike": same & ~itself, "others": ~itself, "all": None}[over]
-    for exists in (
-        None if rows.exists is None else rows.exists[:, None],
-        None if columns.exists is None else columns.exists[None, :],
-    ):
-        if exists is not None:
-            which = jnp.broadcast_to(exists, same.shape) if which is None else which & exists
-    return which
-
-
-def inner(kind: Kind, rows: Side, columns: Side) -> Float[Array, "rows columns"]:
-    """Products of the vectors, added up in float32 at least."""
-    return _product(kind, rows.vectors, columns.vectors, (1, 1))
-
-
-def _product(kind: Kind, x: Array, y: Array, over: tuple[int, int]) -> Array:
-    exact = None if kind.dtype == "bfloat16" else "highest"
-    wide = x.dtype if kind.dtype != "bfloat16" else jnp.float32
-    x, y = x.astype(kind.dtype), y.astype(kind.dtype)
-    dimensions = (((over[0],), (over[1],)), ((), ()))
-    return jax.lax.dot_general(x, y, dimensions, precision=exact, preferred_element_type=wide)
-
-
-def scores(
-    products: Float[Array, "rows columns"], rows: Side, columns: Side
-) -> Float[Array, "rows columns"]:
-    """Products, scaled and shifted."""
-    z = products * rows.scale[:, None] * columns.scale[None, :]
-    return z if columns.shift is None else z + columns.shift[None, :]
 
 
 # Adding up
@@ -187,8 +120,7 @@ def absorbed(
 ) -> tuple[Any, ...]:
     """The states of the sums, once these columns have been added."""
     columns = columns._replace(vectors=columns.vectors.astype(kind.dtype))
-    of_rows = tuple(s for one, s in zip(sums, states, strict=True) if one.axis)
-    of_columns = tuple(s for one, s in zip(sums, states, strict=True) if not one.axis)
+    of_rows, of_columns = parted(sums, states)
 
     def step(of_columns: Any, part: Any) -> tuple[Any, Any]:
         rows, of_rows, given = part
@@ -201,8 +133,21 @@ def absorbed(
         return tuple(new[0]), tuple(new[1])
 
     of_columns, of_rows = in_tiles(step, of_columns, (rows, of_rows, given), kind.tile)
-    remaining = {0: list(of_columns), 1: list(of_rows)}
-    return tuple(remaining[one.axis].pop(0) for one in sums)
+    return joined(sums, of_rows, of_columns)
+
+
+def parted(sums: tuple[Sum, ...], states: Sequence[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """What belongs to the sums of rows, and to those of columns."""
+    pairs = list(zip(sums, states, strict=True))
+    return tuple(x for one, x in pairs if one.axis), tuple(x for one, x in pairs if not one.axis)
+
+
+def joined(
+    sums: tuple[Sum, ...], of_rows: Sequence[Any], of_columns: Sequence[Any]
+) -> tuple[Any, ...]:
+    """The reverse."""
+    remaining = {0: iter(of_columns), 1: iter(of_rows)}
+    return tuple(next(remaining[one.axis]) for one in sums)
 
 
 def _added(
@@ -280,6 +225,21 @@ def blank_gradient(needed: Needed, columns: Side) -> tuple[Any, ...]:
     )
 
 
+def gradient(
+    kind: Kind,
+    needed: Needed,
+    rows: Side,
+    columns: Side,
+    found: tuple[Array, ...],
+    slopes: tuple[Array, ...],
+) -> tuple[tuple[Any, ...], tuple[Any, ...], Float[Array, " batch"] | None]:
+    """Of the vectors and scale of rows, and of columns."""
+    if kind.placed is not None:
+        return kind.placed.gradient(kind, needed, rows, columns, found, slopes)
+    blank = blank_gradient(needed, columns)
+    return gradients(kind, needed, rows, columns, found, slopes, blank)
+
+
 def gradients(
     kind: Kind,
     needed: Needed,
@@ -320,11 +280,11 @@ def gradients(
         moved = slope_of * left * right
         vectors, scale, shift = of_columns
         of_rows = (
-            _product(kind, moved, columns.vectors, (1, 0)) if needed.row_vectors else None,
+            product(kind, moved, columns.vectors, (1, 0)) if needed.row_vectors else None,
             row_sum(slope_of * products * right) if needed.row_scale else None,
         )
         if vectors is not None:
-            vectors += _product(kind, moved, rows.vectors, (0, 0))
+            vectors += product(kind, moved, rows.vectors, (0, 0))
         if scale is not None:
             scale += (slope_of * products * left).sum(0)
         if shift is not None:
@@ -370,20 +330,19 @@ def softplus_total(
 
     def value(operands: Any) -> Float[Array, ""]:
         rows, columns, weights = operands
-        return (weights * _found(kind, rows, columns)[0]).sum()
+        return (weights * found(kind, rows, columns)[0]).sum()
 
     def forward(operands: Any, wanted: Any) -> tuple[Any, Any]:
         rows, columns, weights = operands
         needed = Needed.of(wanted[:-1], rows, columns)
-        blank = blank_gradient(needed, columns)
-        of_rows, of_columns, losses = gradients(kind, needed, rows, columns, (), (weights,), blank)
+        of_rows, of_columns, losses = gradient(kind, needed, rows, columns, (), (weights,))
         kept = needed.chosen(of_rows, of_columns)
         return (weights * losses).sum(), kept + ([losses] if wanted[-1] else [])
 
     def backward(kept: Any, slope: Any, wanted: Any) -> list[Array]:
         return [slope * x for x in kept]
 
-    operands = (rows, columns, weights)
+    operands = divided(kind, (rows, columns, weights))
     return reverse_only(value, forward, backward, instead_of(kind))(operands)
 
 
