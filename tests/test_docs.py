@@ -81,3 +81,14 @@ def test_readme_examples():
 
 def test_readme_lists_every_loss():
     assert catalogue.table() in README.read_text()
+
+
+def test_readme_leads_to_every_family():
+    """To a loss of it, and to no loss that does not exist."""
+    _, _, rest = README.read_text().partition("## Which loss for my problem")
+    guide, _, _ = rest.partition("\n## ")
+    named = set(re.findall(r"`(\w+)\.(\w+)`", guide))
+    for family, name in named:
+        assert hasattr(getattr(jaxloss, family), name), f"{family}.{name}"
+    losses = {(entry.family, entry.name) for entry in catalogue.entries()}
+    assert {family for family, _ in losses} <= {family for family, _ in named & losses}

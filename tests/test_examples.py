@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import pathlib
+import re
 import subprocess
 import sys
 from types import ModuleType
@@ -24,19 +25,21 @@ def as_optax_needs_it():
         yield
 
 
-def example(name: str) -> ModuleType:
-    """The example as a module."""
+def example(name: str, **smaller: object) -> ModuleType:
+    """The example as a module, some of its constants made smaller."""
     spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    assert set(smaller) <= set(vars(module))
+    vars(module).update(smaller)
     return module
 
 
 def test_every_example_is_tested():
     tests = pathlib.Path(__file__).read_text()
-    assert all(f'example("{path.stem}")' in tests for path in EXAMPLES.glob("*.py"))
+    assert all(f'example("{path.stem}"' in tests for path in EXAMPLES.glob("*.py"))
 
 
 def test_long_tailed_digits(tmp_path, capsys):
@@ -248,3 +251,100 @@ def test_many_devices_of_several_processes():
     ).stdout.splitlines()
     assert "2 devices of 2 processes" in lines
     assert lines[-1].startswith("target: ")
+
+
+def test_language_model(tmp_path, capsys):
+    language = example("language_model", FEATURES=32, LENGTH=32, EVERY=40)
+    devices = (1, 8) if jax.device_count() >= 8 else (1,)
+    table, runs = language.main(devices, steps=80, out=str(tmp_path / "figure.png"))
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+    assert table["transformer"].perplexity < 0.7 * table["counts of tokens"].perplexity
+    assert len(runs[1].history.loss) == 80
+    for count in devices[1:]:
+        assert len(runs[count].history.loss) == 20
+        assert language.apart(runs[1], runs[count]).max() < 1e-4
+        evaluations = [run.history.evaluation for run in (runs[1], runs[count])]
+        assert np.isfinite(np.concatenate(evaluations)).all()
+    printed = capsys.readouterr().out
+    assert f"transformer        {table['transformer'].perplexity:10.1f}" in printed
+    assert "[...]" in printed
+
+
+def test_the_text_of_language_model():
+    language = example("language_model")
+    corpus = language.load()
+    for text in ('The "with" statement\n\n   __enter__(self)\n', "na\u00efve\x00 42"):
+        assert corpus.tokenizer.decode(corpus.tokenizer.encode(text)) == text
+    assert (np.bincount(corpus.train, minlength=language.BYTES)[language.BYTES :] > 0).all()
+    assert language.frequencies_of(corpus.train).sum() == pytest.approx(1)
+    batch = language.sequences(corpus.train, np.array([0, 7]))
+    np.testing.assert_array_equal(batch.tokens[:, 1:], batch.following[:, :-1])
+    np.testing.assert_array_equal(batch.following[1], corpus.train[8 : 8 + language.LENGTH])
+
+    few = language.Corpus(corpus.tokenizer, np.array([1, 2, 1, 2, 1, 3]), corpus.held_out)
+    one = language.Sequences(np.array([[1]]), np.array([[2]]))
+    vars(language)["in_windows"] = lambda tokens: one
+    alone, pairs = language.counted(few)
+    rare = (2 + 1) / (6 + language.VOCABULARY)
+    np.testing.assert_allclose([alone, pairs], [-np.log(rare), -np.log((2 + 10 * rare) / 13)])
+
+
+def test_clip_training(tmp_path):
+    training = example("clip_training")
+    devices = min(8, jax.device_count())
+    losses = {"CLIP": training.LOSSES["CLIP"]}
+    found = training.main(devices, losses, steps=120, out=str(tmp_path / "figure.png"))
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+    assert found["not trained"].within(1) < 0.02
+    assert found["CLIP"].within(1) > found["linear"].within(1) + 0.04 > 0.09
+    assert found["CLIP"].within(5) > found["linear"].within(5) + 0.08
+    exact = training.search(np.eye(3), np.eye(3)[[0, 2, 1]])
+    np.testing.assert_array_equal(exact.first, [0, 2, 1])
+    assert exact.within(1) == pytest.approx(1 / 3)
+
+
+@pytest.mark.skipif(jax.device_count() < 8, reason="needs eight devices")
+@pytest.mark.parametrize("loss", ["CLIP", "SigLIP"])
+def test_no_device_of_clip_training_holds_all_similarities(loss):
+    training = example("clip_training", BATCH=256, TILE=64, HIDDEN=24, FEATURES=12)
+    halves, _ = training.load()
+    mesh = training.mesh_of(8)
+    whole, by_pairs = (
+        jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
+        for axes in ([], ["pairs"])
+    )
+    step = training.minimizing(training.LOSSES[loss], steps=10)
+    state = step.init(jax.device_put(training.initial_params(seed=0), whole))
+    batch = jax.device_put(training.batch_of(halves, 0), by_pairs)
+    text = step.step.lower(state, batch).compile().as_text()
+    shapes = re.findall(r"f32\[(\d+),(\d+)\]", text)
+    assert ("64", "32") in shapes  # the rows of a tile, and the columns of a device
+    assert max(int(rows) * int(columns) for rows, columns in shapes) == 64 * 32
+
+
+def test_dpo_toy(tmp_path):
+    toy = example("dpo_toy", PAIRS=2048, TEST=512, DRAWN=1024, EVERY=50)
+    methods = {name: toy.METHODS[name] for name in ("dpo", "ipo")}
+    runs, goal, truth = toy.main(methods, steps=150, out=str(tmp_path / "figure.png"))
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+    dpo, ipo = runs["dpo"], runs["ipo"]
+    assert abs(dpo.way[0].won - 0.5) < 0.04
+    assert dpo.way[0].divergence == pytest.approx(0, abs=1e-5)
+    assert goal.won - 0.1 < dpo.end.won < goal.won + 0.05
+    assert goal.divergence / 2 < dpo.end.divergence < 2 * goal.divergence
+    assert np.corrcoef(dpo.margins, truth)[0, 1] > 0.8
+    assert truth.mean() / 2 < dpo.margins.mean() < 1.5 * truth.mean()
+    assert ipo.end.won > 0.6
+    assert ipo.end.divergence < dpo.end.divergence
+
+
+def test_the_annotator_of_dpo_toy():
+    toy = example("dpo_toy")
+    words = [[toy.ALPHABET.index(x) for x in word.ljust(12)] for word in ("banana", "string", "a")]
+    words = jnp.array(words, jnp.int32)
+    np.testing.assert_array_equal(toy.points(words), [0, -3, 0])
+    np.testing.assert_array_equal(toy.exist(words).sum(-1), [7, 7, 2])
+    assert toy.spelled(words) == ["banana", "string", "a"]
+    mine, theirs = jnp.array([0.0, -4.0, -1.0]), jnp.array([-1.0, -2.0, -1.0, 0.0])
+    wins = [(m > t) + (m == t) / 2 for m in mine.tolist() for t in theirs.tolist()]
+    np.testing.assert_allclose(toy.won(mine, theirs), np.mean(wins), rtol=1e-6)
