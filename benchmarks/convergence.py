@@ -37,7 +37,8 @@ shown to the rules, of 500 to those made for evaluations. Made by
 
 The goal for a default: early in at most 5 % of every kind that descends; stopped in at least 95 %
 of the runs that had converged by two fifths of their steps; at no more than twice the right step
-where no budget is known. What follows each table says what of it is reached.
+where no budget is known. What follows each table says what of it is reached. The default was made
+on the tuning set and on other seeds of the held-out kinds, whose own were run once.
 
 On *hidden lines* it cannot be. A rule that stops 95 % of the same runs without their line by twice
 the right step stops at least {twice:.0f} % of those with it too early, whatever it does, and one
