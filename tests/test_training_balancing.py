@@ -1,5 +1,7 @@
 """Train steps under a balancer, against gradients by numpy and a loop written by hand."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +16,7 @@ from jaxloss.training import Checkpoints, fit, make_train_step
 
 RATE = 0.05
 NAMES = "near", "far"
-START = {"a": np.float32([0.1, -0.2, 0.3]), "b": np.float32(0.3)}
+START = {"a": np.array([0.1, -0.2, 0.3], np.float32), "b": np.array(0.3, np.float32)}
 BALANCERS = {
     "uncertainty": lambda: compose.uncertainty(optax.sgd(0.1)),
     "dwa": lambda: compose.dwa(temperature=0.7),
@@ -103,7 +105,8 @@ def test_every_balancer_weighs_as_in_a_loop_by_hand(name):
         assert set(report.terms) == {"near", "far", "size"}
     np.testing.assert_allclose(flat(state.params), params, rtol=1e-3)
     assert np.ptp([weights for _, weights in expected]) > 0.01  # it did weigh something
-    assert train.step._cache_size() == 1
+    step: Any = train.step
+    assert step._cache_size() == 1
 
 
 def test_terms_are_balanced_in_the_order_in_which_they_are_named():
@@ -121,12 +124,10 @@ def test_terms_are_balanced_in_the_order_in_which_they_are_named():
 @pytest.mark.parametrize("needs", [True, False])
 def test_the_optimizer_is_told_of_the_weighted_sum(needs, accumulate):
     """Its value, its value elsewhere and its gradient there, all with the weights of the step."""
-    told = {}
 
-    def update(updates, state, params=None, *, value, value_fn, grad):
+    def update(updates, state, params=None, **told):
         there = jax.tree.map(lambda p: p + 1, params)
-        numbers = [value, value_fn(there), grad["a"][0]]
-        return updates, jnp.stack(numbers)
+        return updates, jnp.stack([told["value"], told["value_fn"](there), told["grad"]["a"][0]])
 
     optimizer = optax.GradientTransformationExtraArgs(lambda params: jnp.zeros(3), update)
     weighing = Balancer(lambda count: jnp.float32(0), lambda s, l, g: (s + 1, 2 / l), needs)
@@ -225,7 +226,7 @@ def test_errors_name_function_and_argument():
 
     def undivided(params, batch):
         found = objective(params, batch)
-        return WeightedSum(found.values(), found.coefficients)
+        return WeightedSum({**found.values()}, found.coefficients)
 
     train = make_train_step(
         undivided, optax.sgd(0.1), balancer=compose.nash(), balanced=NAMES, accumulate=2

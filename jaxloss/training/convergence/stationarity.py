@@ -85,7 +85,9 @@ def fdr(
                     {\overline{(1 + \mu) |u|^2 / 2 \eta}} - 1 \right| \le \text{tolerance}
 
     Both come from :func:`balances`, through ``aux``. What has come to rest is the run at *this*
-    learning rate: a lower one may gain yet.
+    learning rate: a lower one may gain yet. An average lags behind: on least squares whose
+    curvatures differ by a factor of 1000, they balance up to a twentieth at 1.6 times the step at
+    which the loss is as near to where it goes, 2.5 times that at which it is within a tenth.
 
     Args:
         tolerance: how far from 1 the ratio of the averages may be.
