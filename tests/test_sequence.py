@@ -363,3 +363,36 @@ def test_a_transducer_stores_nothing_as_large_as_the_logits_but_their_gradient()
             memory = jax.jit(function).lower(shape).compile().memory_analysis()
             assert memory is not None
             assert memory.temp_size_in_bytes < 4 * 24 * (2 * 20 * 13)
+
+
+def test_additive_transducer_is_that_of_the_sums():
+    """With garbage beyond the lengths, and at logits of 10,000."""
+    frames, positions = normal(25, 4, 5, 4), normal(26, 4, 4, 4)
+    where = np.ones((4, 5), bool)
+    where[0, 0] = where[1, 2] = where[2, 4] = where[3, [1, 3]] = False
+    labels, exists = padded(GRID)
+    beyond = np.arange(4) > np.array([len(x) for x in GRID])[:, None]
+    options = {"labels": labels, "label_where": exists, "where": where}
+
+    def dense(frames, positions):
+        return sequence.transducer(frames[:, :, None] + positions[:, None], **options)
+
+    lean = functools.partial(sequence.additive_transducer, **options)
+    dense, lean = (jax.jit(jax.value_and_grad(loss, (0, 1))) for loss in (dense, lean))
+    for scale in (1, 1e4):
+        f, g = np.float32(scale) * frames, np.float32(scale) * positions
+        f[~where], g[beyond] = np.nan, np.inf
+        (expected, wanted), (value, found) = dense(f, g), lean(f, g)
+        np.testing.assert_allclose(value, expected, rtol=1e-6)
+        for one, other in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+        assert (found[0][~where] == 0).all()
+        assert (found[1][beyond] == 0).all()
+
+
+def test_additive_transducer_stores_no_array_of_all_three():
+    loss = functools.partial(sequence.additive_transducer, labels=np.ones((2, 12), int))
+    shapes = [jax.ShapeDtypeStruct((2, size, 256), jnp.float32) for size in (40, 13)]
+    memory = jax.jit(jax.grad(loss, (0, 1))).lower(*shapes).compile().memory_analysis()
+    assert memory is not None
+    assert memory.temp_size_in_bytes < 4 * (30 * 2 * 40 * 13 + 8 * 2 * 53 * 256)
