@@ -74,6 +74,7 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.losses import survival as survival
     from jaxloss.losses import tagging as tagging
     from jaxloss.losses import unpaired_preference as unpaired_preference
+    from jaxloss.losses import warping as warping
 
 
 def __getattr__(name: str) -> object:

@@ -24,6 +24,7 @@ SIZES = {
     "members": (5,),
     "thresholds": (3,),
     "time": (7,),
+    "target_time": (5,),
     "labels": (3,),
     "positions": (4,),  # one more than labels
     "tokens": (6,),

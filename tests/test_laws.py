@@ -43,6 +43,7 @@ from jaxloss import (
     self_supervised,
     survival,
     unpaired_preference,
+    warping,
 )
 from tests.compiling import jit
 from tests.inputs import Argument, example, positional, where_of
@@ -106,6 +107,7 @@ MAY_BE_NEGATIVE = {
     contrastive.decoupled,
     positive_unlabeled.unbiased,
     self_supervised.negative_cosine,
+    warping.soft_dtw,
 }
 
 

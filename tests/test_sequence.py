@@ -239,3 +239,160 @@ def test_ctc_forward_is_that_of_optax():
     for mine, other in ((ours[:, :-1, ::2], blank[:, :-1]), (ours[..., 1::2], label)):
         exists = mine > -np.inf
         np.testing.assert_allclose(mine[exists], other[exists], rtol=1e-5)
+
+
+GRID = [[1, 2, 1], [1], [], [2, 2, 3]]
+
+
+def enumerated_grid(logits, text, blank=0):
+    """Loss and gradient in float64 of one example of a transducer, path by path."""
+    p = softmax(np.asarray(logits, np.float64))
+    frames, share, occupied = len(p), np.zeros_like(p), np.zeros(p.shape[:2])
+    for times in itertools.combinations_with_replacement(range(frames), len(text)):
+        before = [sum(time < t for time in times) for t in range(frames + 1)]
+        choices = [(t, u, text[u]) for u, t in enumerate(times)]
+        choices += [(t, before[t + 1], blank) for t in range(frames)]
+        chance = np.prod([p[choice] for choice in choices])
+        for choice in choices:
+            share[choice] += chance
+            occupied[choice[:2]] += chance
+    kept = share[-1, -1, blank]
+    if kept == 0:
+        return np.inf, np.zeros_like(p)
+    return -np.log(kept), occupied[..., None] / kept * p - share / kept
+
+
+@functools.cache
+def compiled_transducer():
+    def loss(logits, labels, exists, where):
+        return sequence.transducer(
+            logits[None], labels[None], label_where=exists[None], where=where[None]
+        )
+
+    return jax.jit(jax.vmap(jax.value_and_grad(loss)))
+
+
+def of_transducer(logits, texts=GRID, where=None):
+    where = np.ones(logits.shape[:2], bool) if where is None else where
+    return compiled_transducer()(logits, *padded(texts), where)
+
+
+def test_transducer_is_exact_from_uniform_to_certain():
+    """At the largest scale a path has a probability of e^-1000."""
+    for scale in (0.1, 1, 5, 20, 80):
+        logits = scale * normal(20, 4, 5, 4, 4)
+        value, slope = of_transducer(logits)
+        for i, text in enumerate(GRID):
+            there = slice(len(text) + 1)
+            expected, gradient = enumerated_grid(logits[i, :, there], text)
+            np.testing.assert_allclose(value[i], expected, rtol=1e-6)
+            np.testing.assert_allclose(slope[i, :, there], gradient, rtol=1e-5, atol=3e-7)
+
+
+def test_transducer_of_a_sure_model_keeps_its_digits():
+    """Each cell that the path goes through is sure; so the loss is 1e-8."""
+    logits, path = np.zeros((4, 5, 4, 4), np.float32), 22 + np.arange(5, dtype=np.float32)
+    logits[0, :, 3, 0] = logits[1, :, 1, 0] = logits[2, :, 0, 0] = logits[3, :, 3, 0] = path
+    for i, text in enumerate(GRID):
+        for u, label in enumerate(text):
+            logits[i, 0, u, label] = 20
+    value, slope = of_transducer(logits)
+    assert (value < 1e-7).all()
+    for i, text in enumerate(GRID):
+        there = slice(len(text) + 1)
+        expected, gradient = enumerated_grid(logits[i, :, there], text)
+        np.testing.assert_allclose(value[i], expected, rtol=1e-5)
+        np.testing.assert_allclose(slope[i, :, there], gradient, rtol=1e-4, atol=1e-14)
+
+
+def test_transducer_at_ten_thousand():
+    logits = 1e4 * normal(21, 4, 5, 4, 4)
+    value, slope = of_transducer(logits)
+    with jax.enable_x64(True):
+        expected, gradient = of_transducer(logits.astype(float))
+    assert (value > 1e3).all()
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    np.testing.assert_allclose(slope, gradient, atol=1e-2)  # logits have three digits here
+
+
+def test_transducer_of_infinite_logits():
+    """One class ruled out, one cell decided; the first and the last text are impossible then."""
+    logits = normal(22, 4, 5, 4, 4)
+    logits[..., 3], logits[:, 2, 0, 0], logits[0, ..., 2] = -np.inf, np.inf, -np.inf
+    value, slope = of_transducer(logits)
+    for i, text in enumerate(GRID):
+        there = slice(len(text) + 1)
+        expected, gradient = enumerated_grid(logits[i, :, there], text)
+        np.testing.assert_allclose(value[i], expected, rtol=1e-6)
+        np.testing.assert_allclose(slope[i, :, there], gradient, rtol=1e-5, atol=3e-7)
+    np.testing.assert_array_equal(np.isinf(value), [1, 0, 0, 1])
+
+
+def test_garbage_beyond_the_lengths_of_a_transducer_is_removed():
+    """Frames may be missing anywhere, positions at the end."""
+    logits = normal(23, 4, 5, 4, 4)
+    where = np.ones((4, 5), bool)
+    where[0, 0] = where[1, 2] = where[2, 4] = where[3, [1, 3]] = False
+    exists = where[..., None] & (np.arange(4) <= np.array([len(x) for x in GRID])[:, None, None])
+    logits[~exists] = np.nan
+    value, slope = of_transducer(logits, where=where)
+    assert (slope[~exists] == 0).all()
+    for i, text in enumerate(GRID):
+        there = slice(len(text) + 1)
+        expected, gradient = enumerated_grid(logits[i, where[i], there], text)
+        np.testing.assert_allclose(value[i], expected, rtol=1e-6)
+        np.testing.assert_allclose(slope[i, where[i], there], gradient, rtol=1e-5, atol=3e-7)
+
+
+def test_invalid_labels_of_a_transducer_are_not_learned_from():
+    labels, logits = np.array([[1, 2, 1], [1, 4, 1], [0, 1, 1], [1, -1, 1]]), normal(24, 4, 5, 4, 4)
+    everything = np.ones((4, 3), bool), np.ones((4, 5), bool)
+    value, slope = compiled_transducer()(logits, labels, *everything)
+    np.testing.assert_array_equal(np.isnan(value), [0, 1, 1, 1])
+    np.testing.assert_array_equal(np.isnan(slope).all((1, 2, 3)), [0, 1, 1, 1])
+    everything[0][0, 1] = False  # a gap: after which label are the logits of position 2?
+    value, _ = compiled_transducer()(logits, labels, *everything)
+    assert np.isnan(value[0])
+
+
+def test_a_transducer_stores_nothing_as_large_as_the_logits_but_their_gradient():
+    loss = functools.partial(sequence.transducer, labels=np.ones((2, 12), int))
+    for kind in (jnp.float32, jnp.bfloat16):
+        shape = jax.ShapeDtypeStruct((2, 20, 13, 256), kind)
+        for function in (loss, jax.grad(loss)):
+            memory = jax.jit(function).lower(shape).compile().memory_analysis()
+            assert memory is not None
+            assert memory.temp_size_in_bytes < 4 * 24 * (2 * 20 * 13)
+
+
+def test_additive_transducer_is_that_of_the_sums():
+    """With garbage beyond the lengths, and at logits of 10,000."""
+    frames, positions = normal(25, 4, 5, 4), normal(26, 4, 4, 4)
+    where = np.ones((4, 5), bool)
+    where[0, 0] = where[1, 2] = where[2, 4] = where[3, [1, 3]] = False
+    labels, exists = padded(GRID)
+    beyond = np.arange(4) > np.array([len(x) for x in GRID])[:, None]
+    options = {"labels": labels, "label_where": exists, "where": where}
+
+    def dense(frames, positions):
+        return sequence.transducer(frames[:, :, None] + positions[:, None], **options)
+
+    lean = functools.partial(sequence.additive_transducer, **options)
+    dense, lean = (jax.jit(jax.value_and_grad(loss, (0, 1))) for loss in (dense, lean))
+    for scale in (1, 1e4):
+        f, g = np.float32(scale) * frames, np.float32(scale) * positions
+        f[~where], g[beyond] = np.nan, np.inf
+        (expected, wanted), (value, found) = dense(f, g), lean(f, g)
+        np.testing.assert_allclose(value, expected, rtol=1e-6)
+        for one, other in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+        assert (found[0][~where] == 0).all()
+        assert (found[1][beyond] == 0).all()
+
+
+def test_additive_transducer_stores_no_array_of_all_three():
+    loss = functools.partial(sequence.additive_transducer, labels=np.ones((2, 12), int))
+    shapes = [jax.ShapeDtypeStruct((2, size, 256), jnp.float32) for size in (40, 13)]
+    memory = jax.jit(jax.grad(loss, (0, 1))).lower(*shapes).compile().memory_analysis()
+    assert memory is not None
+    assert memory.temp_size_in_bytes < 4 * (30 * 2 * 40 * 13 + 8 * 2 * 53 * 256)

@@ -5,6 +5,7 @@ diagonal to the next, over arrays sheared so that their diagonals come one after
 one, backwards, finds what part of the sum goes through each step or cell.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -40,24 +41,25 @@ def sum_by_steps(
 
 
 def step_shares(steps: Steps) -> Steps:
-    """What part of the sum over the paths from the first cell to the last takes each step."""
+    """What part of the sum over the paths from the first cell to the last takes each step.
+
+    Of the part of a cell, each step that leads there has what it has of the sum up to there.
+    """
     down, right = (_sheared(x, -jnp.inf) for x in steps)
-    last, before = jax.lax.scan(
+    _, sums = jax.lax.scan(
         lambda sums, x: (_after(sums, *x), sums), _first(down[0]), (down[:-1], right[:-1])
     )
-    whole = Wide(*(x[:, -1:] for x in last))
 
-    def back(after: Wide, inputs: Any) -> tuple[Wide, Steps]:
-        before, down, right = inputs
-        down = wide.times(wide.from_log(down), after)
-        right = wide.times(wide.from_log(right), _next(after))
-        return wide.add(down, right), Steps(
-            *(wide.ratio(wide.times(before, step), whole) for step in (down, right))
-        )
+    def back(parts: Array, inputs: Any) -> tuple[Array, Steps]:
+        sums, down, right = inputs
+        onward = _previous(wide.times(sums, wide.from_log(right)))
+        down, right = _parts(wide.times(sums, wide.from_log(down)), onward)
+        shares = Steps(parts * down, _next(parts * right))
+        return shares.down + shares.right, shares
 
-    end = jnp.zeros_like(down[0]).at[:, -1].set(1)
-    end = wide.where(end > 0, Wide(end, jnp.zeros_like(end)))
-    _, shares = jax.lax.scan(back, end, (before, down[:-1], right[:-1]), reverse=True)
+    column = jax.lax.broadcasted_iota(jnp.int32, down.shape[1:], 1)
+    end = jnp.where(column == down.shape[2] - 1, jnp.ones_like(down[0]), 0)
+    _, shares = jax.lax.scan(back, end, (sums, down[:-1], right[:-1]), reverse=True)
     none = jnp.zeros_like(down[:1])  # no step leads from the last cell
     return Steps(*(_upright(jnp.concatenate([x, none])) for x in shares))
 
@@ -96,41 +98,42 @@ def sum_by_cells(
 
     Steps go down, right or both; ``scores`` are the logarithms of the weights of cells.
     """
-    return _log(_to_cells(scores, start, keep=False)[0])
+    (last, _), _ = _to_cells(scores, start, keep=False)
+    return _log(Wide(*(x[:, -1] for x in last)))
 
 
 @sum_by_cells.defjvp
 def _sum_by_cells_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Sum, Sum]:
-    whole, shares = _cell_shares(*primals)
-    value = _log(whole)
-    return value, Sum((shares * tangents[0]).sum((-2, -1)), jnp.zeros_like(value.exponent))
+    scores, start = primals
+    whole, shares = cell_shares(scores, start)
+    slope = (shares * tangents[0]).sum((1, 2))
+    return _log(whole), Sum(slope, jnp.zeros_like(slope))
+
+
+def cell_shares(
+    scores: Float[Array, "batch rows columns"],
+    start: tuple[Int[Array, " batch"], Int[Array, " batch"]],
+) -> tuple[Wide, Float[Array, "batch rows columns"]]:
+    """The sum itself, and what part of it goes through each cell."""
+    (last, before_last), earlier = _to_cells(scores, start, keep=True)
+
+    def back(
+        later: tuple[Array, Array, Wide], earlier: Wide
+    ) -> tuple[tuple[Array, Array, Wide], Array]:
+        share, jumped, near = later
+        parts = _parts(near, _previous(near), _previous(earlier))
+        down, right, both = (share * part for part in parts)
+        return (down + _next(right) + jumped, _next(both), earlier), share
+
+    column = jax.lax.broadcasted_iota(jnp.int32, last.fraction.shape, 1)
+    one = jnp.ones_like(last.fraction)
+    end = jnp.where(column == column.shape[1] - 1, one, 0)
+    _, shares = jax.lax.scan(back, (end, 0 * one, before_last), earlier, reverse=True)
+    return Wide(*(x[:, -1] for x in last)), _upright(shares)
 
 
 def _log(x: Wide) -> Sum:
     return Sum(jnp.log(x.fraction), x.exponent)
-
-
-def _cell_shares(
-    scores: Float[Array, "batch rows columns"],
-    start: tuple[Int[Array, " batch"], Int[Array, " batch"]],
-) -> tuple[Wide, Float[Array, "batch rows columns"]]:
-    """Also what part of the sum goes through each cell."""
-    last, to = _to_cells(scores, start, keep=True)
-    weights = _sheared(scores, -jnp.inf)
-    column = jax.lax.broadcasted_iota(jnp.int32, weights.shape[1:], 1)
-    one, none = jnp.ones_like(weights[0]), wide.zeros(weights[0])
-    end = wide.where(column == column.shape[1] - 1, Wide(one, jnp.zeros_like(one)))
-
-    def back(
-        later: tuple[Wide, Wide, Wide], inputs: tuple[Wide, Array]
-    ) -> tuple[tuple[Wide, Wide, Wide], Array]:
-        (one, two, end), (to, weight) = later, inputs
-        onward = wide.add(one, _next(one), _next(two), end)
-        share = wide.ratio(wide.times(to, onward), Wide(*(x[:, None] for x in last)))
-        return (wide.times(onward, wide.from_log(weight)), one, none), share
-
-    _, shares = jax.lax.scan(back, (none, none, end), (to, weights), reverse=True)
-    return last, _upright(shares)
 
 
 def _to_cells(
@@ -138,8 +141,8 @@ def _to_cells(
     start: tuple[Int[Array, " batch"], Int[Array, " batch"]],
     *,
     keep: bool,
-) -> tuple[Wide, Wide | None]:
-    """The sum over the paths to the last cell, and if wanted to each, diagonal by diagonal."""
+) -> tuple[tuple[Wide, Wide], Any]:
+    """The sums over the paths to the last two diagonals; if wanted, to those two before each."""
     weights = _sheared(scores, -jnp.inf)
     column = jax.lax.broadcasted_iota(jnp.int32, weights.shape[1:], 1)
     row_of, column_of = (x[:, None] for x in start)
@@ -147,17 +150,15 @@ def _to_cells(
 
     def advance(
         earlier: tuple[Wide, Wide], inputs: tuple[Array, Array]
-    ) -> tuple[tuple[Wide, Wide], Wide | None]:
+    ) -> tuple[tuple[Wide, Wide], Any]:
         (last, before), (diagonal, weight) = earlier, inputs
         starts = (column == column_of) & (diagonal == row_of + column_of)
         start = wide.where(starts, Wide(one, jnp.zeros_like(one)))
         to = wide.add(last, _previous(last), _previous(before), start)
-        to = wide.times(to, wide.from_log(weight))
-        return (to, last), to if keep else None
+        return (wide.times(to, wide.from_log(weight)), last), before if keep else None
 
-    diagonals = jnp.arange(weights.shape[0])
-    (last, _), sums = jax.lax.scan(advance, (none, none), (diagonals, weights))
-    return Wide(*(x[:, -1] for x in last)), sums
+    diagonals = jnp.arange(weights.shape[0], dtype=jnp.int32)
+    return jax.lax.scan(advance, (none, none), (diagonals, weights))
 
 
 def _sheared(x: Float[Array, "batch rows columns"], fill: float) -> Float[Array, "..."]:
@@ -182,13 +183,18 @@ def _upright(x: Float[Array, "diagonals batch columns"]) -> Float[Array, "batch 
 
 def _previous(x: Wide) -> Wide:
     """What the column before has; the first has zero."""
-    fills = 0, LOWEST
-    pairs = zip(x, fills, strict=True)
+    pairs = zip(x, (0, LOWEST), strict=True)
     return Wide(*(jnp.concatenate([jnp.full_like(y[:, :1], z), y[:, :-1]], 1) for y, z in pairs))
 
 
-def _next(x: Wide) -> Wide:
+def _next(x: Float[Array, "batch columns"]) -> Float[Array, "batch columns"]:
     """What the next column has; the last has zero."""
-    fills = 0, LOWEST
-    pairs = zip(x, fills, strict=True)
-    return Wide(*(jnp.concatenate([y[:, 1:], jnp.full_like(y[:, :1], z)], 1) for y, z in pairs))
+    return jnp.concatenate([x[:, 1:], jnp.zeros_like(x[:, :1])], 1)
+
+
+def _parts(*terms: Wide) -> list[Float[Array, "batch columns"]]:
+    """What part each number is of their sum, 0 if that is 0, however large the exponents are."""
+    top = functools.reduce(jnp.maximum, (x.exponent for x in terms))
+    scaled = [x.fraction * wide.power_of_two(x.exponent - top) for x in terms]
+    whole = wide.sum_of(scaled)
+    return [x / jnp.where(whole == 0, 1, whole) for x in scaled]

@@ -57,15 +57,67 @@ def _transducer_nll_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> 
     logits, text, present = primals
     exists = _exists(text, present)
     cells = _cells(logits, text, exists)
-    blank, label, other = _slopes(cells, text, exists)
-    is_blank, is_label = _which(logits, text)
-    # Not e^(z - m) / total: XLA would keep e^(z - m), as large as the logits, from the sums.
-    from_top = difference(at_least_float32(_cleaned(logits, exists, 1)), cells.top)
-    p = jnp.exp(from_top - jnp.log(cells.total)[..., None])
-    slope = jnp.where(is_label, label[..., None], other[..., None] * p)
-    slope = jnp.where(is_blank, blank[..., None], slope)
+    slope = _gradient(_slopes(cells, text, exists), cells, logits, text, exists)
     tangent = (slope * at_least_float32(tangents[0])).sum((1, 2, 3))
     return _nll(cells, text, exists), tangent
+
+
+@jax.custom_jvp
+def additive_nll(
+    frames: Float[Array, "batch time classes"],
+    positions: Float[Array, "batch positions classes"],
+    text: Text,
+    present: Bool[Array, "batch time"] | None,
+) -> Float[Array, " batch"]:
+    """:func:`transducer_nll` of logits that are sums, of which one frame exists at a time."""
+    exists = jnp.broadcast_to(_exists(text, present), (*frames.shape[:2], positions.shape[1]))
+    return _nll(_cells_of_sums(frames, positions, text, exists), text, exists)
+
+
+@additive_nll.defjvp
+def _additive_nll_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
+    frames, positions, text, present = primals
+    exists = jnp.broadcast_to(_exists(text, present), (*frames.shape[:2], positions.shape[1]))
+    cells = _cells_of_sums(frames, positions, text, exists)
+    slopes = _slopes(cells, text, exists)
+
+    def add(total: Array, inputs: Any) -> tuple[Array, Array]:
+        frame, exists, cells, slopes = inputs
+        slope = _gradient(slopes, cells, _sums(frame, positions), text, exists)[:, 0]
+        return total + slope, slope.sum(1)
+
+    inputs = jax.tree.map(_frame_by_frame, (frames[:, :, None], exists, cells, slopes))
+    start = jnp.zeros_like(at_least_float32(positions))
+    in_positions, in_frames = jax.lax.scan(add, start, inputs)
+    tangent = (jnp.moveaxis(in_frames, 0, 1) * at_least_float32(tangents[0])).sum((1, 2))
+    tangent += (in_positions * at_least_float32(tangents[1])).sum((1, 2))
+    return _nll(cells, text, exists), tangent
+
+
+def _cells_of_sums(
+    frames: Float[Array, "batch time classes"],
+    positions: Float[Array, "batch positions classes"],
+    text: Text,
+    exists: Bool[Array, "batch time positions"],
+) -> _Cells:
+    def each(_: None, inputs: tuple[Array, Array]) -> tuple[None, _Cells]:
+        frame, exists = inputs
+        return None, _cells(_sums(frame, positions), text, exists)
+
+    inputs = _frame_by_frame(frames[:, :, None]), _frame_by_frame(exists)
+    _, cells = jax.lax.scan(each, None, inputs)
+    return jax.tree.map(lambda x: jnp.moveaxis(x.squeeze(2), 0, 1), cells)
+
+
+def _sums(
+    frame: Float[Array, "batch 1 1 classes"], positions: Float[Array, "batch positions classes"]
+) -> Float[Array, "batch 1 positions classes"]:
+    return at_least_float32(frame) + at_least_float32(positions)[:, None]
+
+
+def _frame_by_frame(x: Array) -> Array:
+    """(batch, time, ...) -> (time, batch, 1, ...)."""
+    return jnp.moveaxis(x, 1, 0)[:, :, None]
 
 
 def _exists(
@@ -73,6 +125,21 @@ def _exists(
 ) -> Bool[Array, "#batch #time positions"]:
     exists = text.exists[:, None]
     return exists if present is None else exists & present[..., None]
+
+
+def _gradient(
+    slopes: tuple[Array, Array, Array],
+    cells: _Cells,
+    logits: Float[Array, "batch time positions classes"],
+    text: Text,
+    exists: Bool[Array, "#batch #time positions"],
+) -> Float[Array, "batch time positions classes"]:
+    is_blank, is_label = _which(logits, text)
+    blank, label, other = (x[..., None] for x in slopes)
+    # Not e^(z - m) / total: XLA would keep e^(z - m), as large as the logits, from the sums.
+    from_top = difference(at_least_float32(_cleaned(logits, exists, 1)), cells.top)
+    p = jnp.exp(from_top - jnp.log(cells.total)[..., None])
+    return jnp.where(is_blank, blank, jnp.where(is_label, label, other * p))
 
 
 def _cleaned(

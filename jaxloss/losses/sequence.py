@@ -17,7 +17,7 @@ from jaxloss.core.inputs import masked, selection
 from jaxloss.core.preconditions import check
 from jaxloss.core.reducing import Reduction, broadcast_where, reduce
 from jaxloss.core.transducer import Text as TransducerText
-from jaxloss.core.transducer import transducer_nll
+from jaxloss.core.transducer import additive_nll, transducer_nll
 
 Impossible = Literal["infinite", "ignored"]
 
@@ -67,10 +67,7 @@ def ctc(
     require_option(name, "impossible", impossible, ("infinite", "ignored"))
     logits, text, present, poison = _given(name, logits, labels, blank, label_where, where)
     loss = ctc_nll(logits, text, present) * poison
-    exists = None if present is None else present.any(1)
-    if impossible == "ignored":
-        exists = ~jnp.isinf(loss) & (True if exists is None else exists)
-    return reduce(name, loss, exists, weights, reduction)
+    return _reduced(name, loss, impossible, present, weights, reduction)
 
 
 def ctc_forward(
@@ -144,29 +141,104 @@ def transducer(
     """
     name = "transducer"
     require_option(name, "impossible", impossible, ("infinite", "ignored"))
-    logits, labels, blank = jnp.asarray(logits), jnp.asarray(labels), jnp.asarray(blank)
+    logits = jnp.asarray(logits)
     require_floating(name, logits=logits)
-    require_integer(name, labels=labels, blank=blank)
     wanted = "of shape (batch, time, labels + 1, classes)"
     require_rank(name, 4, wanted=wanted, exact=True, logits=logits)
-    if labels.shape != (logits.shape[0], logits.shape[2] - 1):
-        wanted = f"of shape {(logits.shape[0], logits.shape[2] - 1)}, as logits have positions"
-        raise ValueError(f"{name}: labels must be {wanted}, got shape {labels.shape}")
+    text, poison = _following(name, labels, blank, label_where, logits.shape)
     present = selection(name, where, logits.shape[:2])
-    exists = jnp.ones(labels.shape, bool)
-    first = jnp.ones(labels.shape[:1], bool)
+    loss = transducer_nll(logits, text, present) * poison
+    return _reduced(name, loss, impossible, present, weights, reduction)
+
+
+@compiled("impossible", "reduction")
+def additive_transducer(
+    frame_logits: Float[ArrayLike, "batch time classes"],
+    text_logits: Float[ArrayLike, "batch positions classes"],
+    labels: Int[ArrayLike, "batch labels"],
+    *,
+    blank: int | Int[Array, ""] = 0,
+    label_where: Bool[ArrayLike, "#batch #labels"] | None = None,
+    impossible: Impossible = "infinite",
+    where: Bool[ArrayLike, "#batch #time"] | None = None,
+    weights: Real[ArrayLike, "..."] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""Loss of a transducer whose logits are sums of those of the frames and those of the text.
+
+    .. math::
+        z_{t, u} = f_t + g_u
+
+    in :func:`transducer`, as in the original. The sums exist for one frame at a time: no array of
+    time by labels by classes is stored. The unreduced shape is ``batch``.
+
+    Args:
+        text_logits: after none, one, ... and all labels: one position more than labels.
+        labels, blank, label_where, impossible, where: as in :func:`transducer`.
+        weights, reduction: see :func:`jaxloss.core.reducing.reduce`; they act on whole examples.
+
+    Example:
+        >>> additive_transducer(jnp.zeros((1, 2, 2)), jnp.zeros((1, 2, 2)), jnp.array([[1]]))
+        Array(1.3862944, dtype=float32)
+
+    Reference:
+        Graves, "Sequence Transduction with Recurrent Neural Networks", 2012.
+    """
+    name = "additive_transducer"
+    require_option(name, "impossible", impossible, ("infinite", "ignored"))
+    frames, positions = jnp.asarray(frame_logits), jnp.asarray(text_logits)
+    require_floating(name, frame_logits=frames, text_logits=positions)
+    wanted = "of shape (batch, time, classes)"
+    require_rank(name, 3, wanted=wanted, exact=True, frame_logits=frames)
+    wanted = f"of shape ({frames.shape[0]}, labels + 1, {frames.shape[2]})"
+    require_rank(name, 3, wanted=wanted, exact=True, text_logits=positions)
+    if positions.shape[::2] != frames.shape[::2]:
+        raise ValueError(f"{name}: text_logits must be {wanted}, got shape {positions.shape}")
+    shape = (*frames.shape[:2], *positions.shape[1:])
+    text, poison = _following(name, labels, blank, label_where, shape)
+    present = selection(name, where, frames.shape[:2])
+    loss = additive_nll(frames, positions, text, present) * poison
+    return _reduced(name, loss, impossible, present, weights, reduction)
+
+
+def _following(
+    name: str,
+    labels: Int[ArrayLike, "batch labels"],
+    blank: int | Int[Array, ""],
+    label_where: Bool[ArrayLike, "#batch #labels"] | None,
+    shape: tuple[int, ...],
+) -> tuple[TransducerText, Float[Array, " batch"]]:
+    """Check the text for logits of ``shape``; last a factor, NaN for one that is invalid."""
+    labels, blank = jnp.asarray(labels), jnp.asarray(blank)
+    require_integer(name, labels=labels, blank=blank)
+    batch, _, positions, classes = shape
+    if labels.shape != (batch, positions - 1):
+        wanted = f"of shape {(batch, positions - 1)}, one fewer than positions of the logits"
+        raise ValueError(f"{name}: labels must be {wanted}, got shape {labels.shape}")
+    exists, ordered = jnp.ones(labels.shape, bool), jnp.ones(labels.shape[:1], bool)
     if label_where is not None:
         exists = broadcast_where(name, label_where, labels.shape, "label_where")
-        ordered = exists[:, 1:] <= exists[:, :-1]
-        exists = check(exists, ordered.all(), f"{name}: label_where must be true first, then false")
-        first = ordered.all(-1)
-    valid, blank, poison = _valid(name, labels, exists, blank, logits.shape[-1])
-    text = TransducerText(jnp.pad(valid, ((0, 0), (0, 1)), constant_values=-1), blank)
-    loss = transducer_nll(logits, text, present) * jnp.where(first, poison, jnp.nan)
-    some = None if present is None else present.any(1)
+        ordered = (exists[:, 1:] <= exists[:, :-1]).all(-1)
+        must = f"{name}: label_where must be true first, then false"
+        exists = check(exists, ordered[:, None], must)
+    valid, blank, poison = _valid(name, labels, exists, blank, classes)
+    following = jnp.pad(valid, ((0, 0), (0, 1)), constant_values=-1)
+    return TransducerText(following, blank), jnp.where(ordered, poison, jnp.nan)
+
+
+def _reduced(
+    name: str,
+    loss: Float[Array, " batch"],
+    impossible: Impossible,
+    present: Bool[Array, "batch time"] | None,
+    weights: Real[ArrayLike, "..."] | None,
+    reduction: Reduction,
+) -> Float[Array, "..."]:
+    """Over the examples with a frame, and if wanted only those that are possible."""
+    exists = None if present is None else present.any(1)
     if impossible == "ignored":
-        some = ~jnp.isinf(loss) & (True if some is None else some)
-    return reduce(name, loss, some, weights, reduction)
+        exists = ~jnp.isinf(loss) & (True if exists is None else exists)
+    return reduce(name, loss, exists, weights, reduction)
 
 
 def _given(

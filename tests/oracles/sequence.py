@@ -41,6 +41,10 @@ def transducer(logits, labels, blank=0, label_where=None, impossible="infinite")
     return np.where(np.isinf(losses), 0, losses) if impossible == "ignored" else losses
 
 
+def additive_transducer(frame_logits, text_logits, labels, **options):
+    return transducer(frame_logits[:, :, None] + text_logits[:, None], labels, **options)
+
+
 SOME = np.arange(3) < np.array([3, 2, 0, 3, 1, 2, 3, 3])[:, None]
 
 
@@ -49,6 +53,14 @@ def with_another_blank():
     generator = np.random.default_rng(0)
     logits = generator.standard_normal((4, 4, 3), np.float32)
     return logits, np.array([[0, 1, 0], [0, 0, 1], [1, 1, 1], [1, 0, 1]])
+
+
+def in_two_parts():
+    """One example rules out its label."""
+    generator = np.random.default_rng(2)
+    frames, positions = (generator.standard_normal((4, 4, 3), np.float32) for _ in range(2))
+    frames[1, :, 1] = -np.inf
+    return frames, positions, np.array([[0, 1, 0], [0, 0, 1], [1, 1, 1], [0, 0, 0]])
 
 
 def with_a_label_ruled_out():
@@ -70,5 +82,12 @@ ROWS = [
         transducer,
         {"blank": 2, "impossible": "ignored"},
         with_a_label_ruled_out,
+    ),
+    Row(sequence.additive_transducer, additive_transducer, {"label_where": SOME}),
+    Row(
+        sequence.additive_transducer,
+        additive_transducer,
+        {"blank": 2, "impossible": "ignored"},
+        in_two_parts,
     ),
 ]

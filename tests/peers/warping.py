@@ -1,0 +1,3 @@
+"""No installed peer has these."""
+
+PEERS = []
