@@ -18,9 +18,11 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss import training as training
     from jaxloss.core.reducing import PartialMean as PartialMean
     from jaxloss.core.reducing import partial_mean as partial_mean
+    from jaxloss.losses import agreement as agreement
     from jaxloss.losses import auc as auc
     from jaxloss.losses import bounded as bounded
     from jaxloss.losses import box as box
+    from jaxloss.losses import calibration as calibration
     from jaxloss.losses import class_margin as class_margin
     from jaxloss.losses import classification as classification
     from jaxloss.losses import contrastive as contrastive

@@ -21,8 +21,10 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxloss import (
+    agreement,
     auc,
     box,
+    calibration,
     catalogue,
     contrastive,
     counts,
@@ -84,6 +86,9 @@ HOLDS_A_PART_CONSTANT = {
 IN_BATCH = ("contrastive", "metric", "neighbors", "self_supervised")
 COMPARES_A_WHOLE_BATCH = {
     *(e.loss for e in catalogue.entries() if e.family in IN_BATCH),
+    agreement.weighted_kappa,
+    calibration.binned_error,
+    calibration.kernel_error,
     discrete_survival.deephit_rank,
     group_policy.vespo,
     prototypes.swav,
@@ -104,6 +109,7 @@ MAY_BE_NEGATIVE = {
     *DENSITIES,
     *REWARDS,
     auc.minimax,
+    calibration.kernel_error,
     contrastive.decoupled,
     positive_unlabeled.unbiased,
     self_supervised.negative_cosine,

@@ -30,19 +30,25 @@ PREDICTIONS = np.array([-1e4, -90, -20, -0.3, 0.0, 1.7, 3, 20, 80], np.float32)
 def probability(link, f, y, cuts):
     def below(c):
         x = c - f
+        if link == "probit":
+            return mpmath.erfc(-x / mpmath.sqrt(2)) / 2
         return 1 / (1 + mpmath.exp(-x)) if link == "logit" else 1 - mpmath.exp(-mpmath.exp(x))
 
     high = below(cuts[y]) if y < len(cuts) else 1
     return high - (below(cuts[y - 1]) if y > 0 else 0)
 
 
-@pytest.mark.parametrize("link", ["logit", "cloglog"])
+@pytest.mark.parametrize("link", ["logit", "probit", "cloglog"])
 def test_cumulative_links_are_exact_far_from_the_cut_points(link):
-    predictions = PREDICTIONS if link == "logit" else np.maximum(PREDICTIONS[2:], -4)
+    predictions = {
+        "logit": PREDICTIONS,
+        "probit": PREDICTIONS[2:],
+        "cloglog": np.maximum(PREDICTIONS[2:], -4),
+    }[link]
     f, y = (a.ravel() for a in np.meshgrid(predictions, np.arange(4)))
     at = jax.value_and_grad(functools.partial(cumulative_link, link=link), argnums=(0, 2))
     value, (slope, others) = jax.jit(jax.vmap(at, in_axes=(0, 0, None)))(f, y, CUTS)
-    with mpmath.workdps(9000 if link == "logit" else 400):
+    with mpmath.workdps({"logit": 9000, "probit": 3000, "cloglog": 400}[link]):
         cuts = [mpmath.mpf(float(c)) for c in CUTS]
         expected = [
             -mpmath.log(probability(link, mpmath.mpf(float(p)), int(k), cuts))
@@ -59,6 +65,7 @@ def test_cumulative_links_are_exact_far_from_the_cut_points(link):
 def test_probabilities_of_all_labels_add_up_to_one():
     for loss in (
         functools.partial(cumulative_link, jnp.full(4, 0.3), cut_points=CUTS),
+        functools.partial(cumulative_link, jnp.full(4, 0.3), cut_points=CUTS, link="probit"),
         functools.partial(cumulative_link, jnp.full(4, 0.3), cut_points=CUTS, link="cloglog"),
         functools.partial(corn, jnp.array([[0.3, -1.0, 2.0]] * 4)),
     ):
@@ -138,5 +145,5 @@ def test_preconditions():
 @pytest.mark.usefixtures("as_users_run_it")
 def test_an_unknown_link():
     loss: Callable[..., jax.Array] = cumulative_link
-    with pytest.raises(ValueError, match=r"^cumulative_link: link must be 'logit' or 'cloglog'"):
-        loss(jnp.zeros(1), jnp.zeros(1, jnp.int32), CUTS, link="probit")
+    with pytest.raises(ValueError, match=r"^cumulative_link: link must be 'logit', 'probit'"):
+        loss(jnp.zeros(1), jnp.zeros(1, jnp.int32), CUTS, link="cauchit")

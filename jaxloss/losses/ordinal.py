@@ -36,8 +36,9 @@ from jaxloss.core.inputs import (
 )
 from jaxloss.core.reducing import Reduction, reduce
 from jaxloss.core.summing import row_sum
+from jaxloss.core.tails import normal_before, normal_between
 
-Link = Literal["logit", "cloglog"]
+Link = Literal["logit", "probit", "cloglog"]
 
 
 @compiled("reduction")
@@ -133,13 +134,14 @@ def cumulative_link(
         \qquad c_{-1} = -\infty, \quad c_{C-1} = \infty
 
     One number :math:`f` per example, and cut points that all share. With the logit link
-    :math:`F(x) = 1 / (1 + e^{-x})`, the proportional odds model; with the complementary log-log
-    link :math:`F(x) = 1 - e^{-e^x}`, proportional hazards. The unreduced shape is ``*batch``.
+    :math:`F(x) = 1 / (1 + e^{-x})`, the proportional odds model; with the probit link
+    :math:`F = \Phi`, normal noise; with the complementary log-log link
+    :math:`F(x) = 1 - e^{-e^x}`, proportional hazards. The unreduced shape is ``*batch``.
 
     Args:
         cut_points: :math:`c_k`, strictly increasing, as from :func:`cut_points`; one less than
             classes.
-        link: ``"logit"`` or ``"cloglog"``.
+        link: ``"logit"``, ``"probit"`` or ``"cloglog"``.
         where, weights, reduction: see :func:`jaxloss.core.reducing.reduce`.
 
     Example:
@@ -169,6 +171,10 @@ def cumulative_link(
         loss = jnp.where(highest, 0, jax.nn.softplus(-high))
         loss += jnp.where(lowest, 0, jax.nn.softplus(low))
         loss -= jnp.where(inner, _log_complement(jnp.log(gap)), 0)
+    elif link == "probit":
+        between = normal_between(jnp.where(inner, low, 0), gap)
+        beyond = normal_before(jnp.where(lowest, high, -low))
+        loss = jnp.where(inner, between, beyond)
     else:
         # e^(-e^b) - e^(-e^a) = e^(-e^b) (1 - e^(-(e^a - e^b)))
         rise = jnp.where(lowest, high, low + _log_expm1(gap))

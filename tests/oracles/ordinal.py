@@ -1,6 +1,7 @@
 """Losses on ordered classes, one example and one threshold at a time."""
 
 import numpy as np
+import scipy.stats
 
 from jaxloss.losses import ordinal
 from tests.oracles import Row
@@ -27,7 +28,11 @@ def corn(logits, labels):
 
 
 def cumulative_link(predictions, labels, cut_points, link):
-    above = (lambda x: sigmoid(-x)) if link == "logit" else lambda x: np.exp(-np.exp(x))
+    above = {
+        "logit": lambda x: sigmoid(-x),
+        "probit": scipy.stats.norm.sf,
+        "cloglog": lambda x: np.exp(-np.exp(x)),
+    }[link]
     ends = np.concatenate([[-np.inf], cut_points, [np.inf]])
     with np.errstate(over="ignore"):
         share = above(ends - predictions[..., None])
@@ -63,6 +68,7 @@ ROWS = [
     Row(ordinal.coral, coral),
     Row(ordinal.corn, corn),
     Row(ordinal.cumulative_link, cumulative_link, {"link": "logit"}),
+    Row(ordinal.cumulative_link, cumulative_link, {"link": "probit"}),
     Row(ordinal.cumulative_link, cumulative_link, {"link": "cloglog"}),
     Row(ordinal.all_thresholds, all_thresholds, {"margin": 0.7}),
     Row(ordinal.immediate_thresholds, immediate_thresholds, {"margin": 0.7}),
