@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks import sequence
 from benchmarks.contestants import Loss, jax_arrays, moving
 from benchmarks.libraries import LIBRARIES
 from benchmarks.timing import Contest
@@ -47,6 +48,8 @@ class Row(NamedTuple):
     shape: Shape
     dtype: str
     inputs: Callable[[np.random.Generator, Shape], tuple[np.ndarray, ...]]
+    tolerance: float | None = None
+    """if not that of its dtype"""
 
     @property
     def name(self) -> str:
@@ -73,6 +76,10 @@ ROWS = [
     Row("softmax_focal", CLASSES, "float32", labels),
     Row("sigmoid_focal", CLASSES, "float32", answers),
     Row("dice", (16, 256, 256, 4), "float32", regions),
+    *(
+        Row(loss, shape, "float32", inputs, sequence.TOLERANCE)
+        for loss, shape, inputs in sequence.ROWS
+    ),
 ]
 
 
@@ -101,7 +108,7 @@ def contests(row: Row, losses: Mapping[str, Mapping[str, Loss]]) -> Iterator[Con
         yield Contest(
             name=row.name,
             measure="value and gradient" if gradient else "value",
-            tolerance=TOLERANCES[row.dtype],
+            tolerance=row.tolerance or TOLERANCES[row.dtype],
             contestants={
                 name: LIBRARIES[name].contestant(found[row.loss], inputs, row.dtype, gradient)
                 for name, found in losses.items()

@@ -52,6 +52,12 @@ def test_a_quick_run_prints_a_table_and_writes_json(tmp_path, capsys):
             assert contestant["temporary_bytes"] >= 0
 
 
+def test_losses_over_alignments_are_compared_with_their_naive_forms(capsys):
+    main(["crf", "soft_dtw 16", "--quick", "--against", "naive"])
+    words = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line]
+    assert words.count("naive") == 4  # the answers agreed, too
+
+
 def test_an_unknown_name_lists_the_rows():
     with pytest.raises(SystemExit, match="huber 8000000 float32"):
         main(["hubert", "--against", "optax"])
