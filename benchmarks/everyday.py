@@ -90,13 +90,6 @@ def amounts(generator: np.random.Generator, shape: Shape) -> Inputs:
     return tuple(generator.exponential(size=shape).astype(np.float32) for _ in range(2))
 
 
-def transcripts(generator: np.random.Generator, shape: Shape) -> Inputs:
-    """Logits over time, and labels, of which there are a quarter as many."""
-    logits = generator.standard_normal(shape, np.float32)
-    batch, time, classes = shape
-    return logits, generator.integers(1, classes, size=(batch, time // 4), dtype=np.int32)
-
-
 # The libraries
 
 
@@ -115,7 +108,6 @@ def ours() -> dict[str, Loss]:
         regression,
         relative,
         robust,
-        sequence,
     )
 
     cross_entropy = classification.softmax_cross_entropy
@@ -142,7 +134,6 @@ def ours() -> dict[str, Loss]:
         "triplet": lambda a, p, n: pairs.triplet(a, p, n, margin=MARGIN),
         "cosine_embedding": lambda a, b, t: pairs.cosine_embedding(a, b, t, margin=MARGIN),
         "margin_ranking": lambda a, b, t: pairs.margin_ranking(a, b, t, margin=MARGIN),
-        "ctc": sequence.ctc,
         "tversky": lambda z, t: region.tversky(jax.nn.softmax(z), t, smoothing=0.0, **COSTS),
     }
 
@@ -150,14 +141,10 @@ def ours() -> dict[str, Loss]:
 def of_optax() -> dict[str, Loss]:
     """The losses of optax."""
     import jax
-    import jax.numpy as jnp
     from optax import losses
 
     def smoothed(z: Any, y: Any) -> Any:
         return losses.smooth_labels(jax.nn.one_hot(y, z.shape[-1]), SMOOTHED)
-
-    def ctc(z: Any, y: Any) -> Any:
-        return losses.ctc_loss(z, jnp.zeros(z.shape[:2]), y, jnp.zeros(y.shape)).mean()
 
     return {
         "squared": lambda p, t: losses.squared_error(p, t).mean(),
@@ -170,7 +157,6 @@ def of_optax() -> dict[str, Loss]:
         "soft_cross_entropy": lambda z, t: losses.softmax_cross_entropy(z, t).mean(),
         "kl": lambda z, t: losses.kl_divergence(jax.nn.log_softmax(z), t).mean(),
         "triplet": lambda a, p, n: losses.triplet_margin_loss(a, p, n, margin=MARGIN).mean(),
-        "ctc": ctc,
     }
 
 
@@ -181,10 +167,6 @@ def of_keras() -> dict[str, Loss]:
 
     keras = importlib.import_module("keras")
     losses = keras.losses
-
-    def ctc(z: Any, y: Any) -> Any:
-        lengths = (jnp.full(len(x), x.shape[1]) for x in (y, z))
-        return keras.ops.ctc_loss(y, z, *lengths, mask_index=0).mean()
 
     def smoothed(z: Any, y: Any) -> Any:
         one_hot = jax.nn.one_hot(y, z.shape[-1])
@@ -214,7 +196,6 @@ def of_keras() -> dict[str, Loss]:
             t, z, from_logits=True
         ).mean(),
         "kl": lambda z, t: losses.kl_divergence(t, jax.nn.softmax(z)).mean(),
-        "ctc": ctc,
         "tversky": tversky,
     }
 
@@ -223,11 +204,6 @@ def of_torch() -> dict[str, Loss]:
     """The losses of torch."""
     torch = importlib.import_module("torch")
     functional = torch.nn.functional
-
-    def ctc(z: Any, y: Any) -> Any:
-        lengths = (torch.full((len(x),), x.shape[1]) for x in (z, y))
-        logs = functional.log_softmax(z, -1).transpose(0, 1)
-        return functional.ctc_loss(logs, y, *lengths, reduction="none").mean()
 
     def poisson(r: Any, t: Any) -> Any:
         return functional.poisson_nll_loss(r, t) + torch.lgamma(t + 1).mean()
@@ -259,5 +235,4 @@ def of_torch() -> dict[str, Loss]:
         "margin_ranking": lambda a, b, t: functional.margin_ranking_loss(
             a, b, 2 * t - 1, margin=MARGIN
         ),
-        "ctc": ctc,
     }

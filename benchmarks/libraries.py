@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from benchmarks import everyday
+from benchmarks import everyday, sequence
 from benchmarks.contestants import Loss, MakeContestant, with_jax, with_torch, with_torch_compile
 from benchmarks.timing import OURS
 
@@ -38,6 +38,7 @@ def ours() -> dict[str, Loss]:
         "softmax_focal": lambda z, y: classification.softmax_focal(z, y, gamma=GAMMA),
         "sigmoid_focal": lambda z, t: classification.sigmoid_focal(z, t, gamma=GAMMA),
         "dice": lambda z, t: region.dice(jax.nn.softmax(z), t, smoothing=SMOOTHING),
+        **sequence.ours(),
     }
 
 
@@ -56,6 +57,7 @@ def of_optax() -> dict[str, Loss]:
         "sigmoid_cross_entropy": promoted(losses.sigmoid_binary_cross_entropy),
         "sigmoid_focal": promoted(lambda z, t: losses.sigmoid_focal_loss(z, t, gamma=GAMMA)),
         "dice": promoted(lambda z, t: losses.dice_loss(z, t, smooth=SMOOTHING / 2)),
+        **sequence.of_optax(),
     }
 
 
@@ -86,6 +88,7 @@ def of_keras() -> dict[str, Loss]:
             lambda t, z: losses.binary_focal_crossentropy(t, z, gamma=GAMMA, from_logits=True)
         ),
         "dice": promoted(lambda t, z: losses.dice(t, jax.nn.softmax(z), axis=(1, 2))),
+        **sequence.of_keras(),
     }
 
 
@@ -113,6 +116,7 @@ def of_torch() -> dict[str, Loss]:
         ),
         "sigmoid_focal": lambda z, t: focused(binary(z.float(), t.float(), reduction="none")),
         "dice": dice,
+        **sequence.of_torch(),
     }
 
 
@@ -131,6 +135,7 @@ LIBRARIES = {
     OURS: Library(ours, with_jax),
     "optax": Library(of_optax, with_jax),
     "keras": Library(of_keras, with_jax),
+    "naive": Library(sequence.naive, with_jax),
     "torch": Library(of_torch, with_torch),
     "torch.compile": Library(of_compiled_torch, with_torch_compile),
 }

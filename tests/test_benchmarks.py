@@ -73,6 +73,12 @@ def test_every_loss_of_a_library_has_a_row(libraries):
     assert set(libraries["jaxloss"]) == measured
 
 
+def test_losses_over_alignments_are_compared_with_their_naive_forms(capsys):
+    main(["crf", "soft_dtw 16", "--quick", "--against", "naive"])
+    words = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line]
+    assert words.count("naive") == 4  # the answers agreed, too
+
+
 def test_an_unknown_name_lists_the_rows():
     with pytest.raises(SystemExit, match="huber 8000000 float32"):
         main(["hubert", "--against", "optax"])

@@ -48,15 +48,15 @@ def transducer_nll(
     present: Bool[Array, "batch time"] | None,
 ) -> Float[Array, " batch"]:
     """Minus the log-probability of each text, infinite for what cannot be read from the frames."""
-    exists = _exists(text, present)
-    return _nll(_cells(logits, text, exists), text, exists)
+    exists = jnp.broadcast_to(_exists(text, present), logits.shape[:3])
+    return _nll(_cells_by_frame(logits, text, exists), text, exists)
 
 
 @transducer_nll.defjvp
 def _transducer_nll_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
     logits, text, present = primals
-    exists = _exists(text, present)
-    cells = _cells(logits, text, exists)
+    exists = jnp.broadcast_to(_exists(text, present), logits.shape[:3])
+    cells = _cells_by_frame(logits, text, exists)
     slope = _gradient(_slopes(cells, text, exists), cells, logits, text, exists)
     tangent = (slope * at_least_float32(tangents[0])).sum((1, 2, 3))
     return _nll(cells, text, exists), tangent
@@ -92,6 +92,22 @@ def _additive_nll_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tu
     tangent = (jnp.moveaxis(in_frames, 0, 1) * at_least_float32(tangents[0])).sum((1, 2))
     tangent += (in_positions * at_least_float32(tangents[1])).sum((1, 2))
     return _nll(cells, text, exists), tangent
+
+
+def _cells_by_frame(
+    logits: Float[Array, "batch time positions classes"],
+    text: Text,
+    exists: Bool[Array, "batch time positions"],
+) -> _Cells:
+    """All at once, exponentials as large as the logits would be stored on a CPU."""
+
+    def each(_: None, inputs: tuple[Array, Array]) -> tuple[None, _Cells]:
+        index, exists = inputs
+        return None, _cells(jax.lax.dynamic_index_in_dim(logits, index, 1), text, exists)
+
+    inputs = jnp.arange(logits.shape[1]), _frame_by_frame(exists)
+    _, cells = jax.lax.scan(each, None, inputs)
+    return jax.tree.map(lambda x: jnp.moveaxis(x.squeeze(2), 0, 1), cells)
 
 
 def _cells_of_sums(
