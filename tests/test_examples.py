@@ -254,7 +254,7 @@ def test_many_devices_of_several_processes():
 
 
 def test_language_model(tmp_path, capsys):
-    language = example("language_model", FEATURES=32, LENGTH=32, EVERY=40)
+    language = example("language_model", VOCABULARY=1024, FEATURES=32, LENGTH=32, EVERY=40)
     devices = (1, 8) if jax.device_count() >= 8 else (1,)
     table, runs = language.main(devices, steps=80, out=str(tmp_path / "figure.png"))
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
