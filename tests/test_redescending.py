@@ -111,7 +111,7 @@ def test_the_general_loss_holds_the_others(shape, loss):
 @pytest.mark.parametrize("shape", [-2.0, -0.1, 0.7, 1.3, 2.6])
 def test_the_general_loss_has_its_digits_far_out(shape):
     """Where the exponential of a logarithm would lose one digit or two, or vanish."""
-    errors = np.float32([1e-3, 0.9, 54.3, 1.3e5, 2.7e9, 7.1e11])
+    errors = np.array([1e-3, 0.9, 54.3, 1.3e5, 2.7e9, 7.1e11], np.float32)
     _, value, slope = barron(float(np.float32(shape)))
     with mpmath.workdps(60):
         ratios = [mpmath.mpf(float(e)) / mpmath.mpf(SCALE) for e in errors]
@@ -124,8 +124,8 @@ def test_the_general_loss_has_its_digits_far_out(shape):
 
 
 def test_a_welsch_outlier_pulls_exactly():
-    errors = np.float32([2.5, -5.7, 8.3])
-    targets = np.float32([-1e-6, 3e-7, 1e-5])
+    errors = np.array([2.5, -5.7, 8.3], np.float32)
+    targets = np.array([-1e-6, 3e-7, 1e-5], np.float32)
     with mpmath.workdps(40):
         apart = [
             mpmath.mpf(float(x)) - mpmath.mpf(float(y))
