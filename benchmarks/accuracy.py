@@ -8,6 +8,12 @@ inputs, wherever they are installed.
 The error is in units in the last place of the true number: 0.5 is a correctly rounded result. Of a
 gradient that has several entries for one loss, it is the last place of the largest of them. What is
 smaller than the smallest normal number counts as zero, as XLA takes it. Kinks do not count.
+
+Near a zero of a sum, or far down a steep slope, the rounding of the inputs alone would move the
+result by many units. So where an elementwise loss is off by more than a few, the error is also
+given in units in the last place of what the inputs can move it by: of the sum of the magnitudes of
+each input times the derivative in it. That excuses nothing: it tells what only more digits inside
+could mend from what is computed badly.
 """
 
 import argparse
@@ -32,6 +38,9 @@ from jaxloss import catalogue
 from tests.inputs import positional
 from tests.oracles import Row
 
+GOOD = 4.0
+"""units in the last place that need no explanation"""
+
 
 class Truth(NamedTuple):
     """A loss and its gradient at some inputs, in float64; NaN where there is none."""
@@ -48,6 +57,9 @@ class Accuracy(NamedTuple):
     gradient: float
     nans: int
     """numbers that are NaN where the truth is not, or infinite where it is finite"""
+    conditioned_value: float = math.nan
+    """largest error in units in the last place of what the inputs, rounded, can move the loss by"""
+    conditioned_gradient: float = math.nan
 
 
 class Outcome(NamedTuple):
@@ -104,11 +116,13 @@ def measured(
         if peer.loss is row.loss and dict(peer.options) == dict(row.options):
             with_library = with_torch if peer.oracle.__name__.startswith("torch") else with_jax
             contestants[peer.oracle.__name__] = with_library(peer.oracle)
-    accuracies = {}
-    for who, contestant in contestants.items():
-        found = attempted(contestant, inputs, dict(row.options))
-        if found is not None:
-            accuracies[who] = accuracy(found, truth)
+    results = {who: attempted(c, inputs, dict(row.options)) for who, c in contestants.items()}
+    results = {who: found for who, found in results.items() if found is not None}
+    accuracies = {who: accuracy(found, truth) for who, found in results.items()}
+    if any(a.value > GOOD or a.gradient > GOOD for a in accuracies.values()):
+        condition = condition_of(row, inputs, truth)
+        if condition is not None:
+            accuracies = {who: accuracy(f, truth, condition) for who, f in results.items()}
     return Outcome(name, dict(row.options), truth.value.size, accuracies)
 
 
@@ -144,6 +158,31 @@ def _truth_of(row: Row, inputs: Sequence[np.ndarray]) -> Truth | None:
     except (TypeError, ValueError, AttributeError, ZeroDivisionError, OverflowError):
         return None
     return Truth(double(value), slopes)
+
+
+def condition_of(row: Row, inputs: Sequence[np.ndarray], truth: Truth) -> Truth | None:
+    """How far value and gradient move, were each input to move by its size; if elementwise."""
+    if any(np.shape(x) != truth.value.shape for x in inputs):
+        return None
+    options = {name: in_digits(value) for name, value in row.options.items()}
+    value, gradient = np.zeros(truth.value.shape), np.zeros(truth.value.shape)
+    with context.workdps(digits(row.loss)):
+        exact, step = [precise(x) for x in inputs], context.mpf(10) ** -40
+
+        def loss(index: int, move: int, shift: int) -> Any:
+            moved = list(exact)
+            moved[index] = moved[index] * (1 + move * step)
+            moved[0] = moved[0] + shift * step
+            return row.oracle(*moved, **options)
+
+        def slope(index: int, move: int) -> Any:
+            return (loss(index, move, 1) - loss(index, move, -1)) / (2 * step)
+
+        for index, x in enumerate(inputs):
+            if np.issubdtype(x.dtype, np.floating):
+                value += np.abs(double((loss(index, 1, 0) - loss(index, -1, 0)) / (2 * step)))
+                gradient += np.abs(double((slope(index, 1) - slope(index, -1)) / (2 * step)))
+    return Truth(value, gradient)
 
 
 def in_digits(option: Any) -> Any:
@@ -223,17 +262,29 @@ def attempted(
 # The errors
 
 
-def accuracy(found: tuple[np.ndarray, np.ndarray | None], truth: Truth) -> Accuracy:
-    """How far ``found`` is from the truth."""
+def accuracy(
+    found: tuple[np.ndarray, np.ndarray | None], truth: Truth, condition: Truth | None = None
+) -> Accuracy:
+    """How far ``found`` is from the truth, also in the light of how steep that is."""
     value, gradient = found
     worst, wrong = ulps(value, truth.value, np.abs(truth.value))
+    of_value = of_gradient = math.nan
+    if condition is not None:
+        of_value, _ = ulps(value, truth.value, largest(truth.value, condition.value))
     if gradient is None:
-        return Accuracy(worst, math.nan, wrong)
+        return Accuracy(worst, math.nan, wrong, of_value)
+    if condition is not None:
+        of_gradient, _ = ulps(gradient, truth.gradient, largest(truth.gradient, condition.gradient))
     size = np.abs(truth.gradient)
     if inner := tuple(range(truth.value.ndim, size.ndim)):
         size = np.broadcast_to(np.nanmax(size, inner, keepdims=True), size.shape)
     steepest, bad = ulps(gradient, truth.gradient, size)
-    return Accuracy(worst, steepest, wrong + bad)
+    return Accuracy(worst, steepest, wrong + bad, of_value, of_gradient)
+
+
+def largest(truth: np.ndarray, condition: np.ndarray) -> np.ndarray:
+    """The size of a number, or of what can move it."""
+    return np.fmax(np.abs(truth), np.where(np.isfinite(condition), condition, 0))
 
 
 def ulps(found: np.ndarray, truth: np.ndarray, size: np.ndarray) -> tuple[float, int]:
@@ -258,7 +309,10 @@ def lines(outcome: Outcome) -> str:
     said = [f"{outcome.name}({options})  {outcome.points} points"]
     for who, a in outcome.accuracies.items():
         nans = f"  {a.nans} not finite" if a.nans else ""
-        said.append(f"  {who:32} value {a.value:10.3g} ulp   gradient {a.gradient:10.3g} ulp{nans}")
+        told = f"  {who:32} value {a.value:10.3g} ulp   gradient {a.gradient:10.3g} ulp"
+        if not math.isnan(a.conditioned_value):
+            told += f"   conditioned {a.conditioned_value:.3g} / {a.conditioned_gradient:.3g}"
+        said.append(told + nans)
     return "\n".join(said)
 
 

@@ -15,7 +15,7 @@ Shape = tuple[int, ...]
 Inputs = tuple[np.ndarray, ...]
 
 MARGIN, SMOOTHED = 0.7, 0.1
-COSTS = {"fp_weight": 0.3, "fn_weight": 0.7}
+FP_WEIGHT, FN_WEIGHT = 0.3, 0.7
 
 
 # Inputs
@@ -134,7 +134,9 @@ def ours() -> dict[str, Loss]:
         "triplet": lambda a, p, n: pairs.triplet(a, p, n, margin=MARGIN),
         "cosine_embedding": lambda a, b, t: pairs.cosine_embedding(a, b, t, margin=MARGIN),
         "margin_ranking": lambda a, b, t: pairs.margin_ranking(a, b, t, margin=MARGIN),
-        "tversky": lambda z, t: region.tversky(jax.nn.softmax(z), t, smoothing=0.0, **COSTS),
+        "tversky": lambda z, t: region.tversky(
+            jax.nn.softmax(z), t, fp_weight=FP_WEIGHT, fn_weight=FN_WEIGHT, smoothing=0.0
+        ),
     }
 
 
@@ -176,7 +178,7 @@ def of_keras() -> dict[str, Loss]:
 
     def tversky(z: Any, t: Any) -> Any:
         # What keras calls a false positive, alpha, is a false negative.
-        weights = {"alpha": COSTS["fn_weight"], "beta": COSTS["fp_weight"]}
+        weights = {"alpha": FN_WEIGHT, "beta": FP_WEIGHT}
         return losses.tversky(t, jax.nn.softmax(z), axis=(1, 2), **weights).mean()
 
     return {

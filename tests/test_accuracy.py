@@ -20,7 +20,8 @@ def outcome(name: str, points: int = 40) -> accuracy.Outcome:
 @pytest.mark.parametrize(
     "name",
     ["regression.squared", "regression.absolute", "regression.huber", "regression.quantile",
-     "robust.smooth_l1", "robust.berhu", "redescending.cauchy", "counts.poisson"],
+     "robust.smooth_l1", "robust.berhu", "redescending.cauchy", "redescending.welsch",
+     "counts.poisson", "counts.tweedie"],
 )  # fmt: skip
 def test_elementwise_losses_are_right_to_a_few_units_in_the_last_place(name):
     (found,) = outcome(name).accuracies.values()
@@ -54,6 +55,21 @@ def test_units_in_the_last_place():
     found = singles(1, 1 + 3 * 2.0**-23, 0, 0)
     assert accuracy.ulps(found, one, np.abs(one)) == (3, 0)
     assert accuracy.ulps(singles(np.nan, 1, 0, 0), one, np.abs(one)) == (0, 1)
+
+
+def test_an_error_is_also_held_against_what_the_inputs_can_move():
+    """Of a difference that all but vanishes, each input is half of what the other is."""
+    row = Row(regression.absolute, lambda p, t: p - t)
+    inputs = [singles(1 + 2.0**-23, 3), singles(1, 1)]
+    truth = accuracy.truth_of(row, inputs)
+    assert truth is not None
+    condition = accuracy.condition_of(row, inputs, truth)
+    assert condition is not None
+    np.testing.assert_allclose(condition.value, [2 + 2.0**-23, 4], rtol=1e-12)
+    np.testing.assert_allclose(condition.gradient, [0, 0], atol=1e-12)
+    found = accuracy.accuracy((singles(2.0**-22, 2), singles(1, 1)), truth, condition)
+    assert found.value > 1e6
+    assert found.conditioned_value == 0.5
 
 
 def test_extreme_inputs_span_the_range():

@@ -124,6 +124,52 @@ def test_gamma_at_any_concentration(concentration):
     assert jnp.isfinite(other).all()
 
 
+def test_digits_are_kept_where_rates_are_large_and_where_they_match():
+    """Where the logarithm of the count, rounded, would cost one digit or two."""
+    logs = np.array([7.368092, 9.170422, 9.828309, 9.40031], np.float32)
+    counts = np.array([1781, 17755, 39267, 7787], np.float32)
+    expected, steep = exactly(exact_poisson, logs, counts)
+    value, slope = jax.vmap(jax.value_and_grad(poisson))(logs, counts)
+    close(value, expected, rtol=3e-7)
+    close(slope, steep, rtol=3e-7)
+
+    logs = np.array([-58.57083, -58.873158, -5.959276, -45.724182], np.float32)
+    concentrations = np.array([6111.5913, 0.01914722, 11.401492, 1310.7783], np.float32)
+    amounts = np.array([483.9316, 628.5249, 0.002975902, 6.1559496], np.float32)
+    expected, steep = exactly(exact_gamma, logs, concentrations, amounts)
+    value, slope = jax.vmap(jax.value_and_grad(gamma))(logs, concentrations, amounts)
+    close(value, expected, rtol=4e-7)
+    close(slope, steep, rtol=3e-7)
+
+    logs = np.array([-55.138714, -45.053436, -19.450653, 80], np.float32)
+    concentrations = np.array([0.1423948, 6371.8247, 0.64443123, 1e-4], np.float32)
+    expected, steep = exactly(exact_negative_binomial, logs, concentrations, 0 * logs)
+    at = jax.value_and_grad(negative_binomial)
+    value, slope = jax.vmap(at)(logs, concentrations, 0 * logs)
+    close(value, expected, rtol=4e-7)
+    close(slope, steep, rtol=4e-7)
+
+
+@pytest.mark.parametrize("power", [0.0, 1.0, 1.3, 1.7, 2.0, 3.0])
+def test_tweedie_keeps_its_digits_far_from_the_mean(power):
+    logs = np.array([-60, -43.6, -59.25878, -51, 20.5], np.float32)
+    amounts = np.array([1e4, 1830.4694, 959.5525, 1e-3, 2e-4], np.float32)
+    exact_power = mpmath.mpf(float(np.float32(power)))
+
+    def exact(s, t):
+        m, p = mpmath.exp(s), exact_power + mpmath.mpf(10) ** -40  # never a limit
+        first = t ** (2 - p) / (1 - p) / (2 - p)
+        return 2 * (first - t * m ** (1 - p) / (1 - p) + m ** (2 - p) / (2 - p))
+
+    at = jax.value_and_grad(lambda s, t: tweedie(s, t, power=power))
+    value, slope = jax.vmap(at)(logs, amounts)
+    expected, steep = (np.array(x) for x in exactly(exact, logs, amounts))
+    normal = (np.abs(expected) < 3e38) & (np.abs(steep) < 3e38)
+    assert normal.any()
+    close(value[normal], expected[normal], rtol=6e-7)
+    close(slope[normal], steep[normal], rtol=6e-7, atol=1e-38)
+
+
 def test_the_slope_in_the_concentration():
     for r in (0.05, 1.0, 5.0, 8.0, 40.0):
         found = jax.grad(negative_binomial, argnums=1)(jnp.log(4.0), r, 7.0)

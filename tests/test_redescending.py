@@ -108,6 +108,35 @@ def test_the_general_loss_holds_the_others(shape, loss):
     close(slopes(general_robust, errors, shape=shape, scale=SCALE), expected, rtol=3e-6)
 
 
+@pytest.mark.parametrize("shape", [-2.0, -0.1, 0.7, 1.3, 2.6])
+def test_the_general_loss_has_its_digits_far_out(shape):
+    """Where the exponential of a logarithm would lose one digit or two, or vanish."""
+    errors = np.array([1e-3, 0.9, 54.3, 1.3e5, 2.7e9, 7.1e11], np.float32)
+    _, value, slope = barron(float(np.float32(shape)))
+    with mpmath.workdps(60):
+        ratios = [mpmath.mpf(float(e)) / mpmath.mpf(SCALE) for e in errors]
+        values = [float(value(u)) for u in ratios]
+        steep = [float(slope(u) / mpmath.mpf(SCALE)) for u in ratios]
+    options = {"shape": shape, "scale": SCALE}
+    found = general_robust(errors, 0 * errors, reduction="none", **options)
+    close(found, values, rtol=6e-7)
+    close(slopes(general_robust, jnp.asarray(errors), **options), steep, rtol=6e-7, atol=1e-38)
+
+
+def test_a_welsch_outlier_pulls_exactly():
+    errors = np.array([2.5, -5.7, 8.3], np.float32)
+    targets = np.array([-1e-6, 3e-7, 1e-5], np.float32)
+    with mpmath.workdps(40):
+        apart = [
+            mpmath.mpf(float(x)) - mpmath.mpf(float(y))
+            for x, y in zip(errors, targets, strict=True)
+        ]
+        ratios = [e / mpmath.mpf(SCALE) for e in apart]
+        steep = [float(u * mpmath.exp(-u * u / 2) / mpmath.mpf(SCALE)) for u in ratios]
+    found = jax.vmap(jax.grad(functools.partial(welsch, scale=SCALE)))(errors, targets)
+    close(found, steep, rtol=4e-7)
+
+
 def test_the_general_loss_of_shape_two_is_half_the_square():
     errors = jnp.array([0.0, 1e-15, 0.5, 3.0, 1e15])
     assert (general_robust(errors, jnp.zeros(5), shape=2.0, reduction="none")

@@ -1,7 +1,9 @@
 """Functions of the exponential that keep their digits near zero, in value and in slope."""
 
 import math
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -21,19 +23,46 @@ def complement(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 def exponential_series(order: int, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     r"""The rest of the exponential series, :math:`\sum_k x^k / (k + o)!`, for ``abs(x) < 1``."""
     total = jnp.ones_like(x)
-    for k in range(18, 0, -1):
+    for k in range(11 if x.dtype == jnp.float32 else 18, 0, -1):
         total = 1 + x / (k + order) * total
     return total / math.factorial(order)
 
 
 def expm1_ratio(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """``expm1(x) / x``, by its series near 0."""
-    near = (x < 0.05) & (x > -0.05)
+    return growth(x, 1.0)
+
+
+def log1p_ratio(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """``log1p(x) / x``, by its series near 0."""
+    near = (x < 0.1) & (x > -0.1)
     small, large = jnp.where(near, x, 0), jnp.where(near, 1, x)
-    series = jnp.ones_like(x)
-    for k in range(10, 0, -1):
-        series = 1 + small / (k + 1) * series
-    return jnp.where(near, series, jnp.expm1(large) / large)
+    series = jnp.zeros_like(x)
+    for k in range(18, 0, -1):
+        series = 1 / k - small * series
+    return jnp.where(near, series, jnp.log1p(large) / large)
+
+
+@jax.custom_jvp
+def growth(rate: Float[Array, "*#shape"], x: Scalar | Array) -> Float[Array, "*shape"]:
+    """``expm1(rate * x) / rate``, which for a rate of 0 is ``x``."""
+    power = rate * x
+    near = jnp.abs(power) < 1
+    small, divisor = jnp.where(near, power, 0), jnp.where(near, 1, rate)
+    return jnp.where(near, x * exponential_series(1, small), jnp.expm1(power) / divisor)
+
+
+@growth.defjvp
+def _growth_jvp(primals: tuple[Any, Any], tangents: tuple[Any, Any]) -> tuple[Array, Array]:
+    """With the slope ``e^(rate * x)`` in ``x``, not ``expm1(rate * x) + 1``."""
+    (rate, x), (drate, dx), value = primals, tangents, growth(*primals)
+    power = rate * x
+    near = jnp.abs(power) < 1
+    small, divisor = jnp.where(near, power, 0), jnp.where(near, 1, rate)
+    slope = jnp.exp(power)
+    series = jax.jvp(lambda y: exponential_series(1, y), (small,), (jnp.ones_like(small),))[1]
+    bend = jnp.where(near, x * x * series, (x * slope - value) / divisor)
+    return value, slope * dx + bend * drate
 
 
 def bounded_exp(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -63,10 +92,5 @@ def difference(x: Float[Array, "*#shape"], y: Float[Array, "*#shape"]) -> Float[
 def discounted(nll: Float[Array, "*shape"], rate: Scalar) -> Float[Array, "*shape"]:
     r""":math:`\int_0^n e^{-r u} du = (1 - e^{-r n}) / r`, which is :math:`n` at rate 0."""
     endless, constant = jnp.isinf(nll), rate == 0
-    finite = jnp.where(endless, 0, nll)
-    near = rate * finite < 1
-    series = finite * exponential_series(1, -jnp.where(near, rate * finite, 0))
-    divisor = jnp.where(near, 1, rate)
-    far = (1 - jnp.exp(-divisor * finite)) / divisor
     limit = jnp.where(constant, nll, 1 / jnp.where(constant, 1, rate))
-    return jnp.where(endless, limit, jnp.where(near, series, far))
+    return jnp.where(endless, limit, growth(-rate, jnp.where(endless, 0, nll)))

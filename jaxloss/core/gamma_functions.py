@@ -14,7 +14,14 @@ def stirling_rest(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """
     small = x < 6
     lower = jnp.where(small, x, 1)
-    steps = [(n + 0.5) * jnp.log1p(1 / n) - 1 for n in (lower + k for k in range(6))]
+    # (n + 1/2) log(1 + 1/n) - 1, of which nothing cancels in the series for n from 1 on.
+    steps = [(lower + 0.5) * jnp.log1p(1 / lower) - 1]
+    for k in range(1, 6):
+        square = 1 / jnp.square(2 * (lower + k) + 1)
+        series = jnp.zeros_like(x)
+        for n in range(8 if x.dtype == jnp.float32 else 18, 0, -1):
+            series = square * (1 / (2 * n + 1) + series)
+        steps.append(series)
     start = jnp.where(small, lower + 6, x)
     square = 1 / start / start
     series = -3617 / 122400

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
 
+from jaxloss.core import doubled
 from jaxloss.core.checks import (
     poison_unless_class,
     require_floating,
@@ -20,6 +21,7 @@ from jaxloss.core.checks import (
     require_same_shape,
     require_shape,
 )
+from jaxloss.core.doubled import Doubled
 from jaxloss.core.reducing import broadcast_where
 
 Scalar = int | float | Real[Array, ""]
@@ -55,6 +57,18 @@ def residual(
     predicted, actual = same_shape(name, predictions=predictions, targets=targets)
     error = predicted - actual
     return masked(error, selection(name, where, error.shape))
+
+
+def exact_residual(
+    name: str,
+    predictions: Real[ArrayLike, "*shape"],
+    targets: Real[ArrayLike, "*shape"],
+    where: Bool[ArrayLike, "*#shape"] | None,
+) -> Doubled:
+    """Likewise, with the digits that rounding takes from the difference."""
+    predicted, actual = same_shape(name, predictions=predictions, targets=targets)
+    selected = selection(name, where, predicted.shape)
+    return doubled.difference(masked(predicted, selected), masked(actual, selected))
 
 
 def modulus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

@@ -32,7 +32,7 @@ def magnitude(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 @jax.custom_jvp
-def quotient(x: Float[Array, "*shape"], scale: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+def quotient(x: Float[Array, "*shape"], scale: Float[Array, "*#shape"]) -> Float[Array, "*shape"]:
     """``x / scale``, with a derivative that does not divide by the square of a small scale."""
     return x / scale
 

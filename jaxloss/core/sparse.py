@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxloss.core.classes import below, is_label, pick
-from jaxloss.core.exponentials import expm1_ratio
+from jaxloss.core.exponentials import expm1_ratio, log1p_ratio
 from jaxloss.core.inputs import Scalar, at_least_float32
 from jaxloss.core.summing import row_sum
 
@@ -109,7 +109,7 @@ def _bent(
     base = -bend * depth
     out |= base <= -1
     base, depth = jnp.where(out, 0, base), jnp.where(out, 0, depth)
-    return jnp.where(out, 0, jnp.exp(-depth * _log1p_ratio(base)))
+    return jnp.where(out, 0, jnp.exp(-depth * log1p_ratio(base)))
 
 
 def _bent_slope(
@@ -117,16 +117,6 @@ def _bent_slope(
 ) -> Float[Array, "*batch classes"]:
     """The derivative of a probability in its own score, ``p ** (1 - bend)``."""
     return jnp.where(p > 0, jnp.where(p > 0, p, 1) ** (1 - bend), 0)
-
-
-def _log1p_ratio(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """``log1p(x) / x``, by its series near 0."""
-    near = (x < 0.05) & (x > -0.05)
-    small, large = jnp.where(near, x, 0), jnp.where(near, 1, x)
-    series = jnp.zeros_like(x)
-    for k in range(13, -1, -1):
-        series = 1 / (k + 1) - small * series
-    return jnp.where(near, series, jnp.log1p(large) / large)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))

@@ -6,15 +6,18 @@ log-gammas has no digit left at a million counts.
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
+from jaxloss.core import doubled
 from jaxloss.core.checks import check_not_negative, check_positive
 from jaxloss.core.compiling import compiled
 from jaxloss.core.counting import negative_binomial_nll, poisson_nll
+from jaxloss.core.doubled import Doubled
+from jaxloss.core.exponentials import exponential_series, growth
 from jaxloss.core.gamma_functions import stirling_rest
 from jaxloss.core.inputs import Scalar, masked, same_shape, selection
 from jaxloss.core.reducing import Reduction, reduce
@@ -214,8 +217,13 @@ def gamma(
     log_mean = masked(log_mean, selected)
     concentration = check_positive(name, "concentrations", masked(concentration, selected, fill=1))
     amount = check_positive(name, "target_amounts", masked(amount, selected, fill=1))
-    surprise = jnp.log(amount) - log_mean
-    loss = concentration * (jnp.expm1(surprise) - surprise) + jnp.log(amount)
+    log_amount = doubled.log(amount)
+    surprise = doubled.add(log_amount, doubled.exact(-log_mean))
+    near = jnp.abs(surprise.high) < 1
+    small = jnp.where(near, surprise.high, 0)
+    series = small * small * exponential_series(2, small)
+    excess = jnp.where(near, series, doubled.exp(surprise) - 1 - surprise.high)
+    loss = concentration * excess + log_amount.high
     loss += stirling_rest(concentration) + jnp.log(2 * math.pi / concentration) / 2
     return reduce(name, loss, where, weights, reduction)
 
@@ -257,10 +265,11 @@ def tweedie(
     selected = selection(name, where, log_mean.shape)
     log_mean = masked(log_mean, selected)
     amount = check_not_negative(name, "target_amounts", masked(amount, selected, fill=1))
-    none, rest = amount == 0, 2 - jnp.asarray(power).astype(amount.dtype)
-    some = _half_deviance(rest, log_mean, jnp.log(jnp.where(none, 1, amount)))
-    missed = jnp.exp(rest * log_mean) / jnp.where(rest > 0, rest, 1)
-    loss = 2 * jnp.where(none, jnp.where(rest > 0, missed, jnp.inf), some)
+    none, power = amount == 0, jnp.asarray(power).astype(amount.dtype)
+    rest = doubled.difference(jnp.full_like(power, 2), power)
+    some = _half_deviance(rest, log_mean, doubled.log(jnp.where(none, 1, amount)))
+    missed = _exponential(rest, doubled.exact(log_mean)) / jnp.where(rest.high > 0, rest.high, 1)
+    loss = 2 * jnp.where(none, jnp.where(rest.high > 0, missed, jnp.inf), some)
     return reduce(name, loss, where, weights, reduction)
 
 
@@ -296,48 +305,101 @@ def _zero_inflated(
 
 @jax.custom_jvp
 def _half_deviance(
-    rest: Float[Array, ""], log_mean: Float[Array, "*shape"], log_amount: Float[Array, "*shape"]
+    rest: Doubled, log_mean: Float[Array, "*shape"], log_amount: Doubled
 ) -> Float[Array, "*shape"]:
     """Half of Tweedie's deviance; slopes taken through the scaling would be small differences."""
-    return jnp.exp(rest * log_mean) * _deviance_at_one(rest, log_amount - log_mean)
+    size, gaps = _scaled(rest, log_mean, log_amount)
+    return size * _deviance(rest, gaps)
 
 
 @_half_deviance.defjvp
 def _half_deviance_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
     rest, log_mean, log_amount = primals
-    surprise, size = log_amount - log_mean, jnp.exp(rest * log_mean)
-    at_one, bend = jax.jvp(lambda b: _deviance_at_one(b, surprise), (rest,), (tangents[0],))
-    tangent = size * (bend + log_mean * tangents[0] * at_one)
-    tangent -= size * jnp.expm1(surprise) * tangents[1]
-    tangent += size * jnp.exp(surprise) * _growth(rest - 1, surprise) * tangents[2]
-    return _half_deviance(*primals), tangent
+    drest, dlog_mean, dlog_amount = tangents
+    size, gaps = _scaled(*primals)
+
+    def at(rest: Doubled) -> Float[Array, "*shape"]:
+        return _deviance(rest, _gaps(rest, gaps.surprise))
+
+    deviance, bend = jax.jvp(at, (rest,), (drest,))
+    unit = jnp.where(gaps.ahead, log_amount.high, log_mean)
+    rate = jnp.where(gaps.ahead, 1 - rest.high, rest.high - 1)
+    far = jnp.where(gaps.ahead, 1, gaps.amount) * growth(rate, gaps.surprise.high)
+    small = jnp.where(gaps.near, gaps.surprise.high, 0)
+    excess = jnp.where(gaps.near, small * exponential_series(1, small), gaps.amount - gaps.mean)
+    tangent = size * (bend + unit * drest.high * deviance)
+    tangent += size * (far * dlog_amount.high - excess * dlog_mean)
+    return size * deviance, tangent
 
 
-def _deviance_at_one(rest: Float[Array, ""], x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    r"""Half of Tweedie's deviance of :math:`e^x` from a mean of 1; ``rest`` is :math:`b = 2 - p`.
+class _Gaps(NamedTuple):
+    """An amount and its mean, in units of either, as they enter the deviance."""
 
-    It is :math:`\int_0^x e^u (e^{(b - 1) u} - 1) / (b - 1)\, du`, near zero by its series, which
-    is positive and knows no limits, far away by closed forms for either side of ``power`` 1.5.
+    surprise: Doubled  # the logarithm of the amount over the mean
+    near: Bool[Array, "*shape"]
+    ahead: Bool[Array, "*shape"]  # whether the unit is the amount to the power, not the mean
+    mean: Float[Array, "*shape"]  # 1 in units of the mean
+    amount: Float[Array, "*shape"]
+    power: Float[Array, "*shape"]  # the amount to the power
+
+
+def _scaled(
+    rest: Doubled, log_mean: Float[Array, "*shape"], log_amount: Doubled
+) -> tuple[Float[Array, "*shape"], _Gaps]:
+    """The unit, and the others in it: the larger of the two, where it has the larger power."""
+    gaps = _gaps(rest, doubled.add(log_amount, doubled.exact(-log_mean)))
+    unit = Doubled(
+        *(jnp.where(gaps.ahead, x, y) for x, y in zip(log_amount, (log_mean, 0), strict=True))
+    )
+    return _exponential(rest, unit), gaps
+
+
+def _gaps(rest: Doubled, surprise: Doubled) -> _Gaps:
+    ahead = (surprise.high >= 0.8) & (rest.high > 1)
+    one = jnp.ones_like(surprise.high)
+    less = Doubled(1 - rest.high, -rest.low)
+
+    def exponential(x: Doubled, y: Doubled) -> Float[Array, "*shape"]:
+        return _exponential(
+            Doubled(*(jnp.where(ahead, p, q) for p, q in zip(x, y, strict=True))), surprise
+        )
+
+    first = exponential(Doubled(-rest.high, -rest.low), doubled.exact(jnp.ones_like(rest.high)))
+    second = exponential(less, rest)
+    return _Gaps(
+        surprise,
+        jnp.abs(surprise.high) < 0.8,
+        ahead,
+        mean=jnp.where(ahead, first, one),
+        amount=jnp.where(ahead, second, first),
+        power=jnp.where(ahead, one, second),
+    )
+
+
+def _deviance(rest: Doubled, gaps: _Gaps) -> Float[Array, "*shape"]:
+    r"""Half of Tweedie's deviance; ``rest`` is :math:`b = 2 - p`.
+
+    Of :math:`e^x` from a mean of 1 it is :math:`\int_0^x e^u (e^{(b - 1) u} - 1) / (b - 1)\, du`,
+    near zero by its series, which is positive and knows no limits, far away by closed forms for
+    either side of ``power`` 1.5.
     """
-    near = jnp.abs(x) < 0.5
-    inner, outer = jnp.where(near, x, 0), jnp.where(near, 1, x)
-    series, term, coefficient = jnp.zeros_like(x), inner, jnp.zeros_like(rest)
+    b, x = rest.high, gaps.surprise.high
+    inner = jnp.where(gaps.near, x, 0)
+    series, term, coefficient = jnp.zeros_like(x), inner, jnp.zeros_like(b)
     for n in range(2, 18):
-        term, coefficient = term * inner / n, 1 + rest * coefficient
+        term, coefficient = term * inner / n, 1 + b * coefficient
         series += coefficient * term
-    low = rest < 0.5
-    below = jnp.expm1(outer) - _growth(jnp.where(low, rest, 0), outer)
-    above = jnp.exp(outer) * _growth(jnp.where(low, 0, rest - 1), outer) - jnp.expm1(outer)
-    far = jnp.where(low, below, above) / jnp.where(low, 1 - rest, rest)
-    return jnp.where(near, series, far)
+    low = b < 0.5
+    start, rate = jnp.where(low, gaps.mean, gaps.amount), jnp.where(low, b, b - 1)
+    small = jnp.abs(rate * x) < 1
+    chord = start * x * exponential_series(1, jnp.where(small, rate * x, 0))
+    chord = jnp.where(small, chord, (gaps.power - start) / jnp.where(small, 1, rate))
+    rise = gaps.amount - gaps.mean
+    far = jnp.where(low, rise - chord, chord - rise) / jnp.where(low, 1 - b, b)
+    return jnp.where(gaps.near, series, far)
 
 
-def _growth(rate: Float[Array, ""], x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """``expm1(rate * x) / rate``, which for a rate of 0 is ``x``."""
-    small = jnp.abs(rate * x) < 0.25
-    power = jnp.where(small, rate * x, 0)
-    series = 1 + power / 12
-    for n in range(11, 1, -1):
-        series = 1 + power / n * series
-    rate, distance = jnp.where(small, 1, rate), jnp.where(small, 0, x)
-    return jnp.where(small, x * series, jnp.expm1(rate * distance) / rate)
+def _exponential(rate: Doubled, x: Doubled) -> Float[Array, "*shape"]:
+    """``exp(rate * x)``, as exact where that is large."""
+    product = doubled.times(rate.high, x)
+    return doubled.exp(Doubled(product.high, product.low + rate.low * x.high))

@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from jaxloss.core.checks import check_positive
 from jaxloss.core.compiling import compiled
-from jaxloss.core.exponentials import exponential_series
+from jaxloss.core.exponentials import exponential_series, log1p_ratio
 from jaxloss.core.inputs import Scalar, elements, rows
 from jaxloss.core.reducing import Reduction, reduce
 
@@ -100,7 +100,7 @@ def renyi(
     near = jnp.isfinite(total) & (jnp.abs(surplus) < 0.5)
     small = jnp.where(near, surplus, 0)
     far = _log_overlap(predicted, actual, order) / jnp.where(order == 1, 1, order - 1)
-    loss = jnp.where(near, total * _log1p_ratio(small), far)
+    loss = jnp.where(near, total * log1p_ratio(small), far)
     return reduce("renyi", loss, where, weights, reduction)
 
 
@@ -293,13 +293,3 @@ def _log_overlap(
     total = jnp.where(some.squeeze(-1), jax.nn.logsumexp(mixed, -1), -jnp.inf)
     unforeseen = (jnp.isfinite(actual) & ~jnp.isfinite(predicted)).any(-1) & (order >= 1)
     return jnp.where(unforeseen, jnp.inf, total)
-
-
-def _log1p_ratio(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """``log(1 + x) / x`` for ``abs(x) < 0.5``, which is 1 at 0."""
-    near = jnp.abs(x) < 0.1
-    small, large = jnp.where(near, x, 0), jnp.where(near, 1, x)
-    series = jnp.zeros_like(x)
-    for k in range(18, 0, -1):
-        series = 1 / k - small * series
-    return jnp.where(near, series, jnp.log1p(large) / large)

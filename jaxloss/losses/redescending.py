@@ -6,14 +6,20 @@ price is more than one minimum: start from a fit with a loss that is convex, as 
 """
 
 import math
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
+from jaxloss.core import doubled
 from jaxloss.core.checks import check_not_negative, check_positive
 from jaxloss.core.compiling import compiled
-from jaxloss.core.inputs import Scalar, residual
+from jaxloss.core.doubled import Doubled
+from jaxloss.core.exponentials import exponential_series
+from jaxloss.core.inputs import Scalar, exact_residual, residual
+from jaxloss.core.powers import Logarithm, log1p, scaled_power
 from jaxloss.core.reducing import Reduction, reduce
 
 
@@ -129,14 +135,10 @@ def welsch(
     Reference:
         Dennis & Welsch, "Techniques for Nonlinear Least Squares and Robust Regression", 1978.
     """
-    error = residual("welsch", predictions, targets, where)
-    ratio = error / check_positive("welsch", "scale", scale)
-    ratio = jnp.clip(ratio, -64, 64)  # e^-2048 is zero, and infinity has its gradient
-    near, half_square = jnp.abs(ratio) < 1, ratio * ratio / 2
-    # Far away not expm1: its derivative, expm1 + 1, would have no digits.
-    low = -jnp.expm1(-jnp.where(near, half_square, 0))
-    high = 1 - jnp.exp(-jnp.where(near, 1, half_square))
-    return reduce("welsch", jnp.where(near, low, high), where, weights, reduction)
+    error = exact_residual("welsch", predictions, targets, where)
+    scale = check_positive("welsch", "scale", scale).astype(error.high.dtype)
+    ratio = doubled.clip(doubled.ratio(error, scale), 64.0)  # e^-2048 is zero, as at infinity
+    return reduce("welsch", _welsch(ratio), where, weights, reduction)
 
 
 @compiled("reduction")
@@ -227,7 +229,7 @@ def general_robust(
     error = residual("general_robust", predictions, targets, where)
     ratio = error / check_positive("general_robust", "scale", scale)
     ratio = jnp.clip(ratio, -(2.0**50), 2.0**50)
-    loss = _barron(ratio * ratio / 2, jnp.asarray(shape).astype(ratio.dtype) - 2)
+    loss = _barron(ratio, _signed(jnp.asarray(shape).astype(ratio.dtype)))
     return reduce("general_robust", loss, where, weights, reduction)
 
 
@@ -269,55 +271,92 @@ def general_robust_nll(
     error = residual(name, predictions, targets, where)
     scale = check_positive(name, "scale", scale).astype(error.dtype)
     ratio = jnp.clip(error / scale, -(2.0**50), 2.0**50)
-    signed = check_not_negative(name, "shape", shape).astype(error.dtype) - 2
-    loss = _barron(ratio * ratio / 2, signed) + jnp.log(scale) + _log_partition(signed)
+    signed = _signed(check_not_negative(name, "shape", shape).astype(error.dtype))
+    loss = _barron(ratio, signed) + jnp.log(scale) + _log_partition(signed)
     return reduce(name, loss, where, weights, reduction)
 
 
-def _log_partition(signed: Float[Array, ""]) -> Float[Array, ""]:
+@jax.custom_jvp
+def _welsch(ratio: Doubled) -> Float[Array, "*shape"]:
+    half_square = ratio.high * ratio.high / 2
+    near = half_square < 0.5
+    low = half_square * exponential_series(1, -jnp.where(near, half_square, 0))
+    return jnp.where(near, low, 1 - jnp.exp(-half_square))
+
+
+@_welsch.defjvp
+def _welsch_jvp(primals: tuple[Doubled], tangents: tuple[Any]) -> tuple[Array, Array]:
+    """In the slope the rounding of the exponent would show, times the exponent."""
+    square = doubled.square(primals[0])
+    decay = doubled.exp(Doubled(-square.high / 2, -square.low / 2))
+    return _welsch(*primals), primals[0].high * decay * tangents[0].high
+
+
+def _log_partition(signed: Doubled) -> Float[Array, ""]:
     """The logarithm of the integral of ``exp(-loss)``, by double-exponential quadrature."""
     step = 1 / 32
     t = np.arange(1, 122) * step  # up to where the error is 2^50
-    x = np.sinh(np.pi / 2 * np.sinh(t))
+    errors = np.sinh(np.pi / 2 * np.sinh(t))
     stretch = np.pi / 2 * np.cosh(t) * np.cosh(np.pi / 2 * np.sinh(t))
-    half_square, share = (jnp.asarray(y, signed.dtype) for y in (x * x / 2, 2 * step * stretch))
-    return jnp.log(math.pi / 2 * step + (share * jnp.exp(-_barron(half_square, signed))).sum())
+    nodes, share = (jnp.asarray(x, signed.high.dtype) for x in (errors, 2 * step * stretch))
+    return jnp.log(math.pi / 2 * step + (share * jnp.exp(-_barron(nodes, signed))).sum())
 
 
-def _barron(
-    half_square: Float[Array, "*shape"], signed: Float[Array, ""]
-) -> Float[Array, "*shape"]:
-    r"""The general loss, with ``signed`` :math:`\alpha - 2` and :math:`b` its absolute value.
+@jax.custom_jvp
+def _barron(ratio: Float[Array, "*shape"], signed: Doubled) -> Float[Array, "*shape"]:
+    """The general loss of errors in units of the scale, with ``signed`` its shape minus 2."""
+    return _general(ratio, signed)
 
-    With :math:`T = \frac b2 \log(1 + e^2 / b)`, which is half the square for infinite :math:`b`,
-    and :math:`\kappa = \alpha / b`, it is :math:`(e^{\kappa T} - 1) / \kappa`, or :math:`T` if
-    :math:`\kappa` is 0. That is for :math:`b \ge 1`. Otherwise, with :math:`E = e^{\pm T}`, it is
-    :math:`(e^2 E + b (E - 1)) / \alpha`, which holds at :math:`b = 0`.
+
+@_barron.defjvp
+def _barron_jvp(primals: tuple[Any, Any], tangents: tuple[Any, Any]) -> tuple[Array, Array]:
+    """With the slope of the formula; what is computed would have a difference as derivative."""
+    (ratio, signed), (dratio, dsigned) = primals, tangents
+    value, bend = jax.jvp(lambda signed: _general(ratio, signed), (signed,), (dsigned,))
+    slope = scaled_power(ratio, _base(ratio, signed), _half(signed))
+    return value, bend + slope * dratio
+
+
+def _general(ratio: Float[Array, "*shape"], signed: Doubled) -> Float[Array, "*shape"]:
+    r"""With :math:`b = |\alpha - 2|`, :math:`\kappa = \alpha / b` and :math:`B = 1 + e^2 / b`.
+
+    For :math:`b \ge 1` it is :math:`(B^{\alpha / 2} - 1) / \kappa`, or with
+    :math:`T = \frac b2 \log B` also :math:`(e^{\kappa T} - 1) / \kappa`, which holds at
+    :math:`\kappa = 0` and is used around it. Otherwise it is
+    :math:`(e^2 P + b (P - 1)) / \alpha` with :math:`P = B^{(\alpha - 2) / 2}`, which holds at
+    :math:`b = 0`.
     """
-    eps = float(jnp.finfo(half_square.dtype).eps)
-    width = jnp.abs(signed)
-    wide = width >= 1
-    square, broad = jnp.where(wide, half_square, 0), jnp.where(wide, width, 1)
-    ratio = square / broad * 2
-    straight = ratio < eps
-    bent = jnp.where(straight, 1, broad) / 2 * jnp.log1p(jnp.where(straight, 0, ratio))
-    grown = jnp.where(straight, square * (1 - ratio / 2), bent)
-    far = _exponential(jnp.sign(signed) + 2 / broad, grown)
+    base, square = _base(ratio, signed), ratio * ratio
+    sign, width = jnp.sign(signed.high), jnp.abs(signed.high)
+    wide, shape = width >= 1, 2 + signed.high + signed.low
+    broad = jnp.where(wide, width, 1)
+    excess = square / broad
+    straight = excess < float(jnp.finfo(square.dtype).eps)  # and may vanish
+    bent = width / 2 * base.value()
+    distance = jnp.where(straight, square / 2 * (1 - excess / 2), bent)
+    rate = jnp.where(width > 4, sign + 2 / broad, shape / broad)
+    exponent = jnp.where(wide, rate * distance, sign * bent)
+    small = jnp.abs(exponent) < 1
+    series = exponential_series(1, jnp.where(small, exponent, 0))
+    half = Doubled(jnp.where(wide, shape, signed.high) / 2, jnp.where(wide, 0, signed.low) / 2)
+    power = scaled_power(jnp.ones_like(square), base, half)
+    rise = jnp.where(small, exponent * series, power - 1)
+    narrow = (square * power + width * rise) / jnp.where(wide, 1, shape)
+    steep = (power - 1) / jnp.where(wide & (jnp.abs(rate) > 0.01), rate, 1)  # else all are small
+    return jnp.where(wide, jnp.where(small, distance * series, steep), narrow)
 
-    square, narrow = jnp.where(wide, 0, half_square), jnp.where(wide, 0, signed)
-    width = jnp.abs(narrow)
-    exponent = narrow / 2 * jnp.log1p(square / jnp.maximum(width, eps) * 2)
-    near = (2 * square * jnp.exp(exponent) + width * jnp.expm1(exponent)) / (2 + narrow)
-    return jnp.where(wide, far, near)
+
+def _base(ratio: Float[Array, "*shape"], signed: Doubled) -> Logarithm:
+    r"""The logarithm of :math:`1 + e^2 / b`."""
+    width = jnp.abs(signed.high)
+    return log1p(ratio * ratio / jnp.maximum(width, float(jnp.finfo(width.dtype).eps)))
 
 
-def _exponential(rate: Float[Array, ""], x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """``expm1(rate * x) / rate``, which for a rate of 0 is ``x``, with all its derivatives."""
-    small = jnp.abs(rate * x) < 0.25
-    power = jnp.where(small, rate * x, 0)
-    series = 1 + power / 12
-    for n in range(11, 1, -1):
-        series = 1 + power / n * series
-    # Not expm1: its derivative, expm1 + 1, would have no digits where it is small.
-    rate, distance = jnp.where(small, 1, rate), jnp.where(small, 0, x)
-    return jnp.where(small, x * series, (jnp.exp(rate * distance) - 1) / rate)
+def _half(x: Doubled) -> Doubled:
+    return Doubled(x.high / 2, x.low / 2)
+
+
+def _signed(shape: Float[Array, ""]) -> Doubled:
+    """The shape minus 2, all its digits; as good as infinite, but not."""
+    limit = 2.0 ** (jnp.finfo(shape.dtype).nmant + 17)
+    return doubled.clip(doubled.difference(shape, jnp.full_like(shape, 2)), limit)
