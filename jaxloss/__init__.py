@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.losses import calibration as calibration
     from jaxloss.losses import class_margin as class_margin
     from jaxloss.losses import classification as classification
+    from jaxloss.losses import competing_risks as competing_risks
     from jaxloss.losses import contrastive as contrastive
     from jaxloss.losses import counts as counts
     from jaxloss.losses import crps as crps

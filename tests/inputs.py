@@ -23,6 +23,7 @@ SIZES = {
     "intervals": (2,),
     "members": (5,),
     "thresholds": (3,),
+    "risks": (2,),
     "time": (7,),
     "target_time": (5,),
     "labels": (3,),
@@ -110,7 +111,7 @@ def _make(argument: Argument, names: list[str], key: Array) -> Array:
             return jax.random.randint(key, shape, 0, 4).at[..., 0].set(2)
         case "probabilities" if "shape" in argument.axes:  # of independent answers
             return jax.random.uniform(key, shape, minval=0.05, maxval=0.95)
-        case "probabilities":
+        case "probabilities" | "running_probabilities":
             return jax.nn.softmax(jax.random.normal(key, shape))
         case "log_probabilities":
             return jax.nn.log_softmax(jax.random.normal(key, shape))
@@ -131,6 +132,8 @@ def _make(argument: Argument, names: list[str], key: Array) -> Array:
             return jax.random.uniform(key, shape, minval=0.1, maxval=0.9)
         case "events":
             return jax.random.bernoulli(key, 0.7, shape).astype(jnp.int32).at[..., 0].set(1)
+        case "causes":  # of two, or none
+            return jax.random.randint(key, shape, 0, 3)
         case "lower":
             return -jax.random.uniform(key, shape, minval=0.1, maxval=1.0)
         case "upper":

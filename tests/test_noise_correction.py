@@ -8,10 +8,13 @@ import mpmath
 import numpy as np
 import pytest
 
+from jaxloss.losses.classification import softmax_cross_entropy
 from jaxloss.losses.noise_correction import (
+    early_learning,
     forward_corrected,
     hard_bootstrapped,
     soft_bootstrapped,
+    update_running_probabilities,
 )
 
 inf = np.inf
@@ -121,3 +124,22 @@ def test_wrong_arguments_are_refused(as_users_run_it):
 def test_a_label_out_of_range_is_nan(loss):
     losses = loss(jnp.zeros((3, 4)), jnp.array([0, 4, -1]), reduction="none")
     assert jnp.isnan(losses).tolist() == [False, True, True]
+
+
+def test_early_learning_from_nothing_learnt_to_all_but_sure():
+    logits, labels = jnp.array([[2.0, 0.0, -1.0]]), jnp.array([1])
+    close(early_learning(logits, labels, jnp.zeros((1, 3))), softmax_cross_entropy(logits, labels))
+    sure, before = jnp.array([[40.0, 0.0, -jnp.inf]]), jnp.array([[1.0, 0.0, 0.0]])
+    value, slope = jax.value_and_grad(early_learning)(sure, labels, before, penalty=2.0)
+    close(value, 40 - 2 * 40)  # what is not the same has a probability of e^-40
+    close(slope, [[1 - 2, -1 + 2, 0]])
+    assert jnp.isnan(early_learning(logits, jnp.array([3]), before))
+
+
+def test_running_probabilities_are_a_mean_that_forgets():
+    first, second = jnp.array([[0.0, 0.0]]), jnp.array([[np.log(3.0), 0.0]], jnp.float32)
+    running = update_running_probabilities(jnp.zeros((1, 2)), first, decay=0.6)
+    close(running, [[0.2, 0.2]])
+    close(update_running_probabilities(running, second, decay=0.6), [[0.42, 0.22]])
+    slope = jax.grad(lambda z: update_running_probabilities(running, z).sum())(second)
+    assert (slope == 0).all()

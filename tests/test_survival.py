@@ -189,3 +189,24 @@ def test_preconditions(events, entry, expected):
     )
     error, _ = jax.jit(check)(jnp.zeros(3), jnp.array(events), jnp.array(entry))
     assert (error.get() or "").partition(" (`check`")[0] == expected
+
+
+@pytest.mark.oracles
+@pytest.mark.filterwarnings("default")  # theirs
+def test_what_lifelines_fits_to_its_data_is_a_minimum_of_the_same_value():
+    lifelines = pytest.importorskip("lifelines")
+    data = lifelines.datasets.load_rossi()
+    fitter = lifelines.CoxPHFitter()
+    fitter.fit(data, "week", "arrest", strata=["wexp"], fit_options={"precision": 1e-10})
+    with jax.enable_x64(True):
+        features = jnp.asarray(data[list(fitter.params_.index)].to_numpy(float))
+        times, events = jnp.asarray(data["week"].to_numpy()), jnp.asarray(data["arrest"].to_numpy())
+        groups = jnp.asarray(data["wexp"].to_numpy())
+
+        def total(coefficients):
+            hazards = features @ coefficients
+            return cox_efron(hazards, times, events, strata=groups, reduction="sum")
+
+        value, slope = jax.value_and_grad(total)(jnp.asarray(fitter.params_.to_numpy()))
+        np.testing.assert_allclose(value, -fitter.log_likelihood_, rtol=1e-8)
+        np.testing.assert_allclose(slope, 0, atol=1e-4)

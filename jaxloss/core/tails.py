@@ -20,6 +20,20 @@ def log_complement(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return jnp.where(near, low, jnp.log1p(-jnp.exp(-jnp.where(near, 1, x))))
 
 
+def log_complement_of(log_x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """``log(1 - e^-x)`` from the logarithm of ``x``, which may be tiny or huge."""
+    tiny, huge = log_x < -17, log_x > 0
+    x = jnp.exp(jnp.where(tiny | huge, 0, log_x))
+    some = jnp.log(-jnp.expm1(-x))
+    most = jnp.log1p(-jnp.exp(-jnp.exp(jnp.where(huge, jnp.minimum(log_x, 80), 0))))
+    return jnp.where(tiny, log_x, jnp.where(huge, most, some))
+
+
+def log_expm1(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """``log(e^x - 1)`` of positive numbers."""
+    return x + log_complement_of(jnp.log(x))
+
+
 def logistic_between(z: Float[Array, "*shape"], width: Float[Array, "*shape"]) -> Array:
     """``-log(F(z + width) - F(z))`` of the logistic distribution."""
     return jax.nn.softplus(z) + jax.nn.softplus(-(z + width)) - log_complement(width)
@@ -70,6 +84,18 @@ def normal_hazard(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 def _normal_hazard_jvp(primals: tuple[Array], tangents: tuple[Any]) -> tuple[Array, Array]:
     hazard, excess = _hazard(*primals)
     return hazard, -hazard * excess * tangents[0]
+
+
+@jax.custom_jvp
+def normal_excess(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """By how much :func:`normal_hazard` exceeds ``-z``: far below 0 nearly ``-1 / z``."""
+    return _hazard(z)[1]
+
+
+@normal_excess.defjvp
+def _normal_excess_jvp(primals: tuple[Any], tangents: tuple[Any]) -> tuple[Array, Array]:
+    excess = normal_excess(*primals)
+    return excess, (1 - normal_hazard(*primals) * excess) * tangents[0]
 
 
 def _hazard(z: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:

@@ -17,6 +17,7 @@ from jaxloss.core.checks import (
 )
 from jaxloss.core.compiling import compiled
 from jaxloss.core.inputs import Scalar, at_least_float32, labeled, masked, selection
+from jaxloss.core.intervals import intervals, possible_nll, survivors_excess, with_beyond
 from jaxloss.core.preconditions import check
 from jaxloss.core.reducing import Reduction, reduce
 from jaxloss.core.summing import row_sum
@@ -60,7 +61,7 @@ def logistic_hazard(
     name = "logistic_hazard"
     logits, labels, poison = labeled(name, logits, labels, where)
     event = _happened(name, events, labels, where)[..., None]
-    interval, last = _intervals(logits), labels[..., None]
+    interval, last = intervals(logits), labels[..., None]
     answers = jnp.where(event & (interval == last), -1, 1) * at_least_float32(logits)
     loss = row_sum(jax.nn.softplus(jnp.where(interval <= last, answers, -jnp.inf)))
     return reduce(name, loss * poison, where, weights, reduction)
@@ -186,7 +187,7 @@ def pc_hazard(
     require_same_shape(name, labels=labels, fractions=fractions)
     fraction = masked(at_least_float32(fractions), selection(name, where, labels.shape))
     fraction = check_unit_interval(name, "fractions", fraction)[..., None]
-    interval, last, score = _intervals(logits), labels[..., None], at_least_float32(logits)
+    interval, last, score = intervals(logits), labels[..., None], at_least_float32(logits)
     # promoted by hand: the two may be of different precision
     lived = jnp.where(interval < last, 1, jnp.where(interval == last, fraction, 0))
     loss = row_sum(lived.astype(score.dtype) * jax.nn.softplus(score))
@@ -240,21 +241,13 @@ def deephit_rank(
     scale = check_positive(name, "scale", scale)
     exists = selection(name, where, labels.shape)
     exists = jnp.ones(labels.shape, bool) if exists is None else exists
-    p = jax.nn.softmax(_with_beyond(at_least_float32(logits)), -1)
+    p = jax.nn.softmax(with_beyond(at_least_float32(logits)), -1)
     risk, scale = jnp.cumsum(p, -1)[..., :-1], scale.astype(p.dtype)
-    interval, last = _intervals(logits), labels[..., None]
+    interval, last = intervals(logits), labels[..., None]
     outlived = (interval < last) | ((interval == last) & ~event[..., None])
     outlived &= exists[..., None]
-    anyone = outlived.any(0)
-    # differences first: divided by the scale, each risk would lose a digit
-    most = jnp.where(anyone, jnp.where(outlived, risk, 0).max(0), 0)
-    most = jax.lax.stop_gradient(most)
-    behind = jnp.exp(jnp.where(outlived, (risk - most[None]) / scale, -jnp.inf)).sum(0)
-    own = jnp.take_along_axis(risk, last, -1).squeeze(-1)
     count = jnp.maximum(exists.sum(), 1).astype(p.dtype)
-    compared = event & anyone[labels]
-    ahead = jnp.exp(jnp.where(compared, (most[labels] - own) / scale, 0))
-    loss = jnp.where(compared, ahead * behind[labels], 0) / count
+    loss = survivors_excess(risk, outlived, (labels,), event, scale) / count
     return reduce(name, loss * poison, where, weights, reduction)
 
 
@@ -269,27 +262,15 @@ def _happened(
     return check(event, (event == 0) | (event == 1), f"{name}: events must be 0 or 1") != 0
 
 
-def _intervals(logits: Float[Array, "*batch classes"]) -> Int[Array, "*batch classes"]:
-    return jax.lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1)
-
-
-def _with_beyond(logits: Float[Array, "*batch classes"]) -> Float[Array, "*batch more"]:
-    """A logit of 0 appended, for what comes after all intervals."""
-    return jnp.concatenate([logits, jnp.zeros_like(logits[..., :1])], -1)
-
-
 def _interval_nll(
     logits: Float[Array, "*batch classes"],
     labels: Int[Array, "*batch"],
     event: Bool[Array, "*batch"],
 ) -> Float[Array, "*batch"]:
-    """What is possible against what is not: exact, and never negative, however sure the model."""
-    logits = _with_beyond(logits)
-    logits -= jax.lax.stop_gradient(logits.max(-1, keepdims=True))
-    interval, last = _intervals(logits), labels[..., None]
-    possible = jnp.where(event[..., None], interval == last, interval > last)
-    inside = jax.nn.logsumexp(logits, -1, where=possible)
-    return jax.nn.softplus(jax.nn.logsumexp(logits, -1, where=~possible) - inside)
+    """The event in its interval, or beyond it."""
+    logits = with_beyond(logits)
+    interval, last = intervals(logits), labels[..., None]
+    return possible_nll(logits, jnp.where(event[..., None], interval == last, interval > last))
 
 
 def _log_softplus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

@@ -7,10 +7,31 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
 
-from jaxloss.core.checks import check_unit_interval, require_real, require_shape
-from jaxloss.core.classes import below, label_nll, log_partition, soft_nll, softmax, times
+from jaxloss.core.checks import (
+    check_unit_interval,
+    require_real,
+    require_same_shape,
+    require_shape,
+)
+from jaxloss.core.classes import (
+    below,
+    label_nll,
+    log_partition,
+    log_softmax,
+    soft_nll,
+    softmax,
+    times,
+)
 from jaxloss.core.compiling import compiled
-from jaxloss.core.inputs import Scalar, at_least_float32, labeled, promoted
+from jaxloss.core.inputs import (
+    Scalar,
+    at_least_float32,
+    labeled,
+    masked,
+    promoted,
+    same_shape,
+    selection,
+)
 from jaxloss.core.reducing import Reduction, reduce
 
 
@@ -159,3 +180,78 @@ def _log_total(
     return log_partition(
         jnp.where(possible, scores + jnp.log(jnp.where(possible, rates, 1)), -jnp.inf)
     )
+
+
+@compiled("reduction")
+def early_learning(
+    logits: Float[ArrayLike, "*batch classes"],
+    labels: Int[ArrayLike, "*batch"],
+    running_probabilities: Real[ArrayLike, "*batch classes"],
+    *,
+    penalty: Scalar = 3.0,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    weights: Real[ArrayLike, "..."] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""Cross-entropy, and a reward for what was predicted before wrong labels were memorized.
+
+    .. math::
+        \ell = -\log p_y + \lambda \log \Bigl( 1 - \sum_c p_c t_c \Bigr),
+        \qquad p = \operatorname{softmax}(z)
+
+    The truth is learnt early, mistakes late: where the two disagree, the second term outweighs the
+    first. Its logarithm may be negative. Keep :math:`t` for each example of the data, and update it
+    by :func:`update_running_probabilities`. With ``penalty`` 0 it is the cross-entropy. The
+    unreduced shape is ``*batch``.
+
+    Args:
+        running_probabilities: :math:`t`, the mean of what was predicted so far; rows of zeros at
+            first.
+        penalty: :math:`\lambda`, how much that counts.
+        where, weights, reduction: see :func:`jaxloss.core.reducing.reduce`. A label whose
+            ``where`` is false may hold any integer; any other label outside [0, C) gives NaN.
+
+    Example:
+        >>> early_learning(jnp.zeros(2), jnp.array(0), jnp.array([0.0, 1.0]), penalty=1.0)
+        Array(0., dtype=float32)
+
+    Reference:
+        Liu et al., "Early-Learning Regularization Prevents Memorization of Noisy Labels", 2020.
+    """
+    name = "early_learning"
+    require_real(name, running_probabilities=running_probabilities)
+    require_same_shape(name, logits=logits, running_probabilities=running_probabilities)
+    score, labels, poison = labeled(name, logits, labels, where)
+    score, running = promoted(score, running_probabilities)
+    running = masked(running, selection(name, where, labels.shape))
+    running = check_unit_interval(name, "running_probabilities", running)
+    same = (softmax(score) * running).sum(-1)
+    near = same < 0.5
+    # Where almost all is the same, from what is not: that may be the smallest of numbers.
+    apart = jnp.where(near[..., None], 0, log_softmax(score) + jnp.log1p(-running))
+    log_apart = jax.nn.logsumexp(apart, -1)
+    term = jnp.where(near, jnp.log1p(-jnp.where(near, same, 0)), log_apart)
+    return reduce(
+        name, (label_nll(score, labels) + penalty * term) * poison, where, weights, reduction
+    )
+
+
+def update_running_probabilities(
+    running_probabilities: Real[ArrayLike, "*batch classes"],
+    logits: Float[ArrayLike, "*batch classes"],
+    *,
+    decay: Scalar = 0.7,
+) -> Float[Array, "*batch classes"]:
+    """The running mean after some more predictions, with which they are not differentiated.
+
+    Args:
+        decay: how much of the mean so far is kept, in [0, 1].
+
+    Example:
+        >>> update_running_probabilities(jnp.zeros(2), jnp.zeros(2), decay=0.5)
+        Array([0.25, 0.25], dtype=float32)
+    """
+    name = "update_running_probabilities"
+    running, score = same_shape(name, running_probabilities=running_probabilities, logits=logits)
+    held = jax.lax.stop_gradient((running, softmax(score)))
+    return decay * held[0] + (1 - decay) * held[1]

@@ -36,7 +36,7 @@ from jaxloss.core.inputs import (
 )
 from jaxloss.core.reducing import Reduction, reduce
 from jaxloss.core.summing import row_sum
-from jaxloss.core.tails import normal_before, normal_between
+from jaxloss.core.tails import log_complement_of, log_expm1, normal_before, normal_between
 
 Link = Literal["logit", "probit", "cloglog"]
 
@@ -170,16 +170,16 @@ def cumulative_link(
         # s(a) - s(b) = s(a) s(-b) (1 - e^(b - a))
         loss = jnp.where(highest, 0, jax.nn.softplus(-high))
         loss += jnp.where(lowest, 0, jax.nn.softplus(low))
-        loss -= jnp.where(inner, _log_complement(jnp.log(gap)), 0)
+        loss -= jnp.where(inner, log_complement_of(jnp.log(gap)), 0)
     elif link == "probit":
         between = normal_between(jnp.where(inner, low, 0), gap)
         beyond = normal_before(jnp.where(lowest, high, -low))
         loss = jnp.where(inner, between, beyond)
     else:
         # e^(-e^b) - e^(-e^a) = e^(-e^b) (1 - e^(-(e^a - e^b)))
-        rise = jnp.where(lowest, high, low + _log_expm1(gap))
+        rise = jnp.where(lowest, high, low + log_expm1(gap))
         loss = jnp.where(lowest, 0, jnp.exp(low))
-        loss -= jnp.where(highest, 0, _log_complement(jnp.where(highest, 0, rise)))
+        loss -= jnp.where(highest, 0, log_complement_of(jnp.where(highest, 0, rise)))
     return reduce(name, loss * poison, where, weights, reduction)
 
 
@@ -410,17 +410,3 @@ def _hinges(
     ahead = predicted[..., None] - jnp.broadcast_to(cuts, (*predicted.shape, *cuts.shape))
     signed = jnp.where(_above(ahead, truth), ahead, -ahead)
     return jax.nn.relu(margin - signed), truth, poison
-
-
-def _log_complement(log_x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """``log(1 - e^-x)`` from the logarithm of ``x``, which may be tiny or huge."""
-    tiny, huge = log_x < -17, log_x > 0
-    x = jnp.exp(jnp.where(tiny | huge, 0, log_x))
-    some = jnp.log(-jnp.expm1(-x))
-    most = jnp.log1p(-jnp.exp(-jnp.exp(jnp.where(huge, jnp.minimum(log_x, 80), 0))))
-    return jnp.where(tiny, log_x, jnp.where(huge, most, some))
-
-
-def _log_expm1(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """``log(e^x - 1)`` of positive numbers."""
-    return x + _log_complement(jnp.log(x))

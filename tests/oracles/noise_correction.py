@@ -28,8 +28,15 @@ def forward_corrected(logits, labels, transitions):
     return -np.log(noisy[np.arange(len(labels)), labels])
 
 
+def early_learning(logits, labels, running_probabilities, penalty):
+    p = softmax(logits)
+    same = (p * running_probabilities).sum(-1)
+    return -np.log(p[np.arange(len(labels)), labels]) + penalty * np.log(1 - same)
+
+
 ROWS = [
     Row(noise_correction.soft_bootstrapped, soft_bootstrapped, {"trust": 0.7}),
     Row(noise_correction.hard_bootstrapped, hard_bootstrapped, {"trust": 0.7}),
     Row(noise_correction.forward_corrected, forward_corrected),
+    Row(noise_correction.early_learning, early_learning, {"penalty": 0.7}),
 ]

@@ -1,0 +1,3 @@
+"""No library of the ``oracles`` extra has these losses."""
+
+PEERS = []
