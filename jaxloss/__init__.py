@@ -29,6 +29,8 @@ if TYPE_CHECKING:  # for editors; at run time a module is imported when it is fi
     from jaxloss.losses import contrastive as contrastive
     from jaxloss.losses import counts as counts
     from jaxloss.losses import crps as crps
+    from jaxloss.losses import crps_limits as crps_limits
+    from jaxloss.losses import crps_shapes as crps_shapes
     from jaxloss.losses import discrete_survival as discrete_survival
     from jaxloss.losses import distillation as distillation
     from jaxloss.losses import divergence as divergence

@@ -41,3 +41,12 @@ def quotient(x: Float[Array, "*shape"], scale: Float[Array, "*#shape"]) -> Float
 def _quotient_jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Array]:
     ratio, (_, scale), (dx, dscale) = quotient(*primals), primals, tangents
     return ratio, (dx - ratio * dscale) / scale
+
+
+def bounded_quotient(
+    x: Float[Array, "*shape"], scale: Float[Array, "*shape"], most: float
+) -> Float[Array, "*shape"]:
+    """``x / scale``, no farther out than ``most``: where squares are finite and slopes constant."""
+    ratio = x / scale
+    inside = jnp.abs(ratio) < most
+    return jnp.where(inside, jnp.where(inside, x, 0) / scale, most * jnp.sign(ratio))

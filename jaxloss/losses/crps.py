@@ -3,7 +3,9 @@
 The score is the area between the predicted cumulative distribution and the step at the target,
 squared. It is in the unit of the targets, generalizes the absolute error, to which it tends as the
 scale shrinks, and forgives an outlier more than a likelihood does. For a forecast that consists of
-samples see :mod:`jaxloss.losses.ensemble`, of quantiles :func:`jaxloss.losses.scoring.quantiles`.
+samples see :mod:`jaxloss.losses.ensemble`, of quantiles :func:`jaxloss.losses.scoring.quantiles`;
+distributions with a shape are in :mod:`jaxloss.losses.crps_shapes`, those with limits in
+:mod:`jaxloss.losses.crps_limits`.
 """
 
 import functools
@@ -26,7 +28,7 @@ from jaxloss.core.checks import (
 from jaxloss.core.compiling import compiled
 from jaxloss.core.exponentials import complement
 from jaxloss.core.inputs import masked, promoted, same_shape, selection
-from jaxloss.core.ratios import magnitude
+from jaxloss.core.ratios import bounded_quotient, magnitude
 from jaxloss.core.reducing import Reduction, reduce
 
 ROOT_2, ROOT_PI, ROOT_2_PI = math.sqrt(2), math.sqrt(math.pi), math.sqrt(2 * math.pi)
@@ -304,7 +306,7 @@ def _homogeneous(
     By Euler's theorem it is the sum of both times their slopes. Given so, neither the value at a
     large z nor the slope in the scale is a small difference of large numbers.
     """
-    error_slope, scale_slope = slopes(_ratio(error, scale))
+    error_slope, scale_slope = slopes(bounded_quotient(error, scale, 1e4))
     return error * error_slope + scale * scale_slope
 
 
@@ -312,15 +314,8 @@ def _homogeneous(
 def _homogeneous_jvp(
     slopes: Slopes, primals: tuple[Any, ...], tangents: tuple[Any, ...]
 ) -> tuple[Array, Array]:
-    error_slope, scale_slope = slopes(_ratio(*primals))
+    error_slope, scale_slope = slopes(bounded_quotient(primals[0], primals[1], 1e4))
     return _homogeneous(slopes, *primals), error_slope * tangents[0] + scale_slope * tangents[1]
-
-
-def _ratio(error: Float[Array, "*shape"], scale: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """``error / scale``, no farther out than where squares are finite and slopes constant."""
-    ratio = error / scale
-    inside = jnp.abs(ratio) < 1e4
-    return jnp.where(inside, jnp.where(inside, error, 0) / scale, 1e4 * jnp.sign(ratio))
 
 
 def _gaussian_slopes(z: Float[Array, "*shape"]) -> tuple[Array, Array]:
