@@ -65,7 +65,16 @@ def run(contest: Contest, *, seconds: float, least_rounds: int, seed: int = 0) -
     require_equal(contest)
     runs = {name: contestant.run for name, contestant in contest.contestants.items()}
     runs[FLOOR] = contest.floor
-    return Outcome(contest, interleaved(runs, seconds, least_rounds, seed))
+    return Outcome(without_data(contest), interleaved(runs, seconds, least_rounds, seed))
+
+
+def without_data(contest: Contest) -> Contest:
+    """The same, without the arrays that the work was done on: outcomes are kept to the end."""
+    contestants = {
+        name: contestant._replace(run=tuple, answer=list)
+        for name, contestant in contest.contestants.items()
+    }
+    return contest._replace(contestants=contestants, floor=tuple)
 
 
 def require_equal(contest: Contest) -> None:

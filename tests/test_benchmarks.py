@@ -120,3 +120,12 @@ def test_a_missing_library_is_left_out_but_not_a_missing_part_of_ours(monkeypatc
     monkeypatch.setitem(rows.LIBRARIES, "jaxloss", failing("jaxloss.losses.region"))
     with pytest.raises(ModuleNotFoundError, match=r"jaxloss\.losses\.region"):
         rows.available(["jaxloss"])
+
+
+def test_an_outcome_holds_none_of_the_arrays_of_its_contest():
+    row = next(row for row in rows.ROWS if row.loss == "squared").small()
+    contest = next(rows.contests(row, rows.available(["jaxloss"])[0]))
+    kept = timing.run(contest, seconds=0.0, least_rounds=1).contest
+    assert list(kept.contestants) == list(contest.contestants)
+    assert not kept.contestants["jaxloss"].answer()
+    assert contest.contestants["jaxloss"].answer()
